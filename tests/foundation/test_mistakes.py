@@ -16,7 +16,7 @@ WRITE = "from pathlib import Path; from mlops_assets.foundation.atomic_file impo
 
 
 @pytest.mark.parametrize("code", REMEDIES, ids=errno.errorcode.__getitem__)
-def test_it_names_the_file_the_reason_and_the_remedy(code: int) -> None:
+def test_a_mistake_names_the_file_the_reason_and_the_remedy(code: int) -> None:
     error = OSError(code, os.strerror(code), "/home/keys/private.pem")
     assert describe_mistake(error) == f"/home/keys/private.pem · {os.strerror(code).lower()}. {REMEDIES[code]}."
 

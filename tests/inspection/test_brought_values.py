@@ -1,4 +1,4 @@
-"""Values of tables that people bring: each is named in one sentence, and what is proposed for it stands in the declaration."""
+"""Odd values in the tables of users: each is named in one sentence, and the declaration has the proposed treatment."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -49,7 +49,7 @@ NAMED: dict[str, tuple[str, Change, str]] = {
 
 
 @pytest.mark.parametrize("case", NAMED)
-def test_it_is_named_in_one_sentence_and_nothing_is_declared_for_it(tmp_path: Path, case: str) -> None:
+def test_an_odd_value_is_named_in_one_sentence_and_nothing_is_declared_for_it(tmp_path: Path, case: str) -> None:
     column, change, sentence = NAMED[case]
     proposal = proposed(tmp_path, changed(**{column: change}))
     assert [one for one in proposal.assumptions if one.startswith(f"{column}: ")] == [sentence]
@@ -66,8 +66,8 @@ def test_a_number_that_is_no_value_of_any_column_is_proposed_as_missing(tmp_path
     proposal = proposed(tmp_path, changed(age=every(9, word, "age")))
     assert proposal.use_case.sources[0].form.missing == (word,)
     undone = "so it is read as missing: remove it from form.missing if it is a value"
-    found = f"age: {word} in 23 of 200 rows is apart from the other values, 18 to 89"
-    assert f"{found}, {undone}" in proposal.assumptions
+    finding = f"age: {word} in 23 of 200 rows is apart from the other values, 18 to 89"
+    assert f"{finding}, {undone}" in proposal.assumptions
     assert proposal.use_case.contracts[0].column("age").nullable
 
 

@@ -147,7 +147,7 @@ def test_a_declared_bound_of_the_leak_is_the_one_of_the_gate() -> None:
     assert find(inspected(rows, USE_CASE.but(gates=(NoLeak(max_single_auc=0.95),)))) == ()
 
 
-def test_rows_of_a_month_that_goes_on_are_not_dated_in_the_future() -> None:
+def test_rows_of_the_current_month_are_not_reported_as_dated_in_the_future() -> None:
     """Undeclared, their label is known by the end of the month."""
     label = Label(name="returned", key=("number",))
     use_case = USE_CASE.but(task=Binary(label=label, positive="yes"), sources=(Files(table="orders", grain=Monthly()),))
@@ -182,9 +182,9 @@ def test_a_number_is_a_leak_of_a_number() -> None:
         task=Regression(label=Label(name="amount", known_at="closed_at"))
     )
     assert find(inspected(CLEAN, use_case)) == ()
-    found = find(inspected(planted(visits=(pl.col("amount") * 100).cast(pl.Int64)), use_case))
-    assert kinds(found) == ["leak visits"]
-    assert "predicts `amount above the median` with AUC 1.000" in found[0].message
+    findings = find(inspected(planted(visits=(pl.col("amount") * 100).cast(pl.Int64)), use_case))
+    assert kinds(findings) == ["leak visits"]
+    assert "predicts `amount above the median` with AUC 1.000" in findings[0].message
     assert kinds(find(inspected(planted(visits=pl.col("amount").shift(-1)), use_case))) == ["time travel visits"]
 
 

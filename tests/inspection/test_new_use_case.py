@@ -93,7 +93,7 @@ def test_a_column_that_no_model_can_use_is_no_input_and_is_named_with_the_reason
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_no_use_case_can_be_made_from_is_refused_in_one_sentence(tmp_path: Path, case: str) -> None:
+def test_a_table_that_no_use_case_can_be_made_from_is_refused_in_one_sentence(tmp_path: Path, case: str) -> None:
     file, content, options, message = REFUSED[case]
     with pytest.raises(NoTable) as refused:
         made(tmp_path, file, content, options)

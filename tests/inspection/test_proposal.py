@@ -1,4 +1,4 @@
-"""What is chosen where a table leaves it open: label, time, key, task, names, ranges, and what is asked."""
+"""What is chosen where a table leaves it open: label, time, key, task, names, ranges, and the questions."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -64,7 +64,7 @@ def test_the_form_of_days_is_recognized(tmp_path: Path, layout: str, step: int, 
     assert use_case.contracts[0].day == "moment"
 
 
-def test_of_two_forms_the_one_with_the_shorter_span_is_taken_and_named(tmp_path: Path) -> None:
+def test_the_date_form_with_the_shorter_span_is_chosen_and_named(tmp_path: Path) -> None:
     days = [date(2013, 1, 1) + timedelta(days=number % 12) for number in range(200)]
     numbers = iter(days)
     proposal = proposed(tmp_path, csv(moment=lambda _: f"{next(numbers):%m/%d/%Y}"), label="churn")
@@ -73,10 +73,10 @@ def test_of_two_forms_the_one_with_the_shorter_span_is_taken_and_named(tmp_path:
 
 
 def test_only_doubtful_fields_are_questions(tmp_path: Path) -> None:
-    asked: list[tuple[Question, list[str]]] = []
+    questions: list[tuple[Question, list[str]]] = []
 
     def answer(question: Question, answers: Sequence[str]) -> str:
-        asked.append((question, [*answers]))
+        questions.append((question, [*answers]))
         return answers[1]
 
     content = csv(header=["id", "moment", "amount", "age", "colour", "left"])
@@ -84,7 +84,7 @@ def test_only_doubtful_fields_are_questions(tmp_path: Path) -> None:
     table = read_table_file(tmp_path / "t.csv")
     today = date(2013, 12, 1)
     proposal = propose(table, name="model", table_name="t", owner="team:data", wishes=Wishes(), today=today, ask=answer)
-    assert asked == [(Question("Which column is to be predicted", "--label"), ["left", "colour", "age", "amount"])]
+    assert questions == [(Question("Which column is to be predicted", "--label"), ["left", "colour", "age", "amount"])]
     assert proposal.use_case.task.label_name == "colour"
 
 
@@ -140,7 +140,7 @@ def test_every_column_of_the_prediction_log_is_taken() -> None:
 
 
 @pytest.mark.parametrize(("number", "bound"), [(0, 1), (0.3, 0.5), (1, 1), (90, 100), (250, 500), (501, 1000)])
-def test_bounds_are_round(number: float, bound: float) -> None:
+def test_proposed_bounds_are_round_numbers(number: float, bound: float) -> None:
     assert round_up(number) == pytest.approx(bound)
 
 

@@ -1,4 +1,4 @@
-"""The page of `mlops up`: made anew, and an error of it is shown instead of ending the server."""
+"""The page of `mlops up`: it shows the present state; an error of it is shown and does not end the server."""
 
 import httpx
 

@@ -127,16 +127,16 @@ def test_an_unknown_id_is_reported_with_the_searched_log(line: Line, answered: l
     assert other.exit_code == 2 and "is not declared; declared: " in " ".join(other.output.split())
 
 
-def test_of_several_use_cases_the_one_that_logged_the_answer_is_found(
+def test_the_use_case_that_logged_the_answer_is_chosen_among_several(
     line: Line, answered: list[dict[str, Any]], run: Callable[..., Result]
 ):
     other = line.home.deployments / "tumor"
     other.mkdir()
     try:
-        found, unknown = run("why", answered[0]["prediction_id"], "--json"), run("replay", "nobody")
+        known, unknown = run("why", answered[0]["prediction_id"], "--json"), run("replay", "nobody")
     finally:
         other.rmdir()
-    assert json.loads(found.stdout)["use_case"] == SMALL.name
+    assert json.loads(known.stdout)["use_case"] == SMALL.name
     assert unknown.exit_code == 1 and "none of flight_delay, tumor has logged this answer" in " ".join(unknown.output.split())
 
 

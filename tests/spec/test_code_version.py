@@ -79,7 +79,9 @@ def edited(folder: Path, module: str, old: str, new: str) -> tuple[str, str]:
         ("late", "return False", "return True"),
     ],
 )
-def test_it_changes_with_the_function_and_with_what_it_uses_of_its_package(acme: Path, module: str, old: str, new: str) -> None:
+def test_a_code_version_changes_with_the_function_and_with_what_it_uses_of_its_package(
+    acme: Path, module: str, old: str, new: str
+) -> None:
     before, after = edited(acme, module, old, new)
     assert before != after
 
@@ -96,12 +98,12 @@ def test_it_changes_with_the_function_and_with_what_it_uses_of_its_package(acme:
         ("unread", "X = 1", "X = 2"),
     ],
 )
-def test_it_does_not_change_with_prose_or_with_what_is_not_used(acme: Path, module: str, old: str, new: str) -> None:
+def test_a_code_version_does_not_change_with_prose_or_with_unused_code(acme: Path, module: str, old: str, new: str) -> None:
     before, after = edited(acme, module, old, new)
     assert before == after
 
 
-def test_it_is_that_of_another_process(acme: Path) -> None:
+def test_a_code_version_is_the_same_in_another_process(acme: Path) -> None:
     """Neither addresses nor the order of a set are part of it."""
     values: list[Any] = [{"b", "a"}, frozenset({2, 1}), {"y": 1, "x": 2}, partial(int, base=2), LOANS, len, object()]
     assert "0x" not in "".join(map(text_of, values))
@@ -112,7 +114,7 @@ def _captured(column: str) -> Any:
     return lambda tables, start, end: tables[column]
 
 
-def test_it_changes_with_the_values_that_a_function_has_captured() -> None:
+def test_a_code_version_changes_with_the_values_that_a_function_has_captured() -> None:
     assert code_version(_captured("paid")) == code_version(_captured("paid")) != code_version(_captured("owed"))
     assert code_version(partial(_captured, "paid")) != code_version(partial(_captured, "owed"))
 

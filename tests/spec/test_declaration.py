@@ -94,11 +94,11 @@ ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("build", "said"), ILLEGAL, ids=[f"{case[1][0]}-{case[1][1]}" for case in ILLEGAL])
-def test_an_illegal_declaration_says_where_what_and_what_next(build: Callable[[], Any], said: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("build", "parts"), ILLEGAL, ids=[f"{case[1][0]}-{case[1][1]}" for case in ILLEGAL])
+def test_an_illegal_declaration_says_where_what_and_what_next(build: Callable[[], Any], parts: tuple[str, ...]) -> None:
     with pytest.raises(IllegalDeclaration) as error:
         build()
-    for part in said:
+    for part in parts:
         assert part in str(error.value)
 
 

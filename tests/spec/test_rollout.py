@@ -55,24 +55,26 @@ ILLEGAL: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("build", "said"), ILLEGAL, ids=[f"{number}-{case[1][0]}" for number, case in enumerate(ILLEGAL)])
-def test_an_illegal_rollout_says_what_was_found_and_what_is_legal(build: Callable[[], Any], said: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("build", "parts"), ILLEGAL, ids=[f"{number}-{case[1][0]}" for number, case in enumerate(ILLEGAL)])
+def test_an_illegal_rollout_says_what_was_found_and_what_is_legal(build: Callable[[], Any], parts: tuple[str, ...]) -> None:
     with pytest.raises(IllegalDeclaration) as error:
         build()
-    for part in said:
+    for part in parts:
         assert part in str(error.value)
 
 
 def test_an_ab_test_by_what_the_log_leaves_out_is_refused() -> None:
     hidden = USE_CASE.contract("schedule")
     columns = tuple(column.but(pii="left_out") if column.name == "carrier" else column for column in hidden.columns)
-    contracts = tuple(hidden.but(columns=columns) if each.table == "schedule" else each for each in USE_CASE.contracts)
+    contracts = tuple(
+        hidden.but(columns=columns) if contract.table == "schedule" else contract for contract in USE_CASE.contracts
+    )
     label = USE_CASE.label.but(key=tuple(name for name in USE_CASE.label.key if name != "carrier"))
     serving = USE_CASE.serving.but(sticky_key=("carrier",))
-    said = {"contracts": contracts, "serving": serving, "task": USE_CASE.task.but(label=label)}
-    assert USE_CASE.but(**said, rollout=Canary()).rollout == Canary()
+    changes = {"contracts": contracts, "serving": serving, "task": USE_CASE.task.but(label=label)}
+    assert USE_CASE.but(**changes, rollout=Canary()).rollout == Canary()
     with pytest.raises(IllegalDeclaration, match="'carrier' is left out of the log.*Use pii='hashed'"):
-        USE_CASE.but(**said, rollout=Canary(split="ab"))
+        USE_CASE.but(**changes, rollout=Canary(split="ab"))
 
 
 def test_another_rollout_trains_and_judges_nothing_again() -> None:

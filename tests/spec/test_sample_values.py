@@ -1,4 +1,4 @@
-"""A value that stands for a column without an example is legal."""
+"""The sample value of a column without a declared example is legal."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ COLUMNS: dict[str, tuple[dict[str, Any], object]] = {
 
 
 @pytest.mark.parametrize(("fields", "expected"), COLUMNS.values(), ids=COLUMNS)
-def test_a_sample_is_legal(fields: dict[str, Any], expected: object) -> None:
+def test_a_sample_value_is_legal_in_its_column(fields: dict[str, Any], expected: object) -> None:
     column = Column(name="x", description="Any.", **fields)
     assert (column.sample, type(column.sample)) == (expected, type(expected))
     assert column.but(example=column.sample).example is not None  # a declaration refuses an illegal example

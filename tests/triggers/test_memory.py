@@ -51,7 +51,7 @@ def test_a_new_cause_is_due_at_once_and_no_cause_never() -> None:
     ],
     ids=["same", "newer data", "another champion", "another symptom", "one more", "one less", "schedule", "next time"],
 )
-def test_what_was_tried_in_the_same_state_is_not_tried_again(
+def test_a_training_in_the_same_state_is_not_repeated(
     trained: PastTraining, of: Cause, data: str, champion: int, is_due: bool
 ) -> None:
     assert look(trained, of=of, data=data, champion=champion).is_due is is_due
@@ -128,7 +128,7 @@ def test_a_cause_that_stays_is_trained_for_again_and_again_but_ever_more_rarely(
     assert 1 + math.log2(1 + hours) / 2 - 1 <= len(story.trainings) <= 2 + math.log2(1 + hours) + hours / 720
 
 
-def test_nothing_waits_for_a_training_of_a_clock_that_was_set_back() -> None:
+def test_after_a_clock_was_set_back_nothing_waits_for_a_later_training() -> None:
     trained, drift = past("drift"), cause("drift")
     assert not look(trained, of=drift, data="b", cool_down=HOUR, after=timedelta(0)).is_due
     assert look(trained, of=drift, data="b", cool_down=HOUR, after=-24 * HOUR).is_due

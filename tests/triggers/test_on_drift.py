@@ -71,7 +71,7 @@ def test_the_reason_is_the_first_sentence_of_the_alarm() -> None:
     assert find_cause(OnDrift(), situation).message == "drift: 1 of 3 inputs has drifted: age (PSI 0.31)"
 
 
-def test_nothing_that_says_whether_the_performance_holds_is_no_declaration() -> None:
+def test_unless_performance_holds_needs_a_declared_estimation() -> None:
     with pytest.raises(IllegalDeclaration, match="Declare Estimation"):
         LOANS.but(monitors=(Drift(),), triggers=(OnDrift(unless_performance_holds=True),))
     with pytest.raises(IllegalDeclaration, match="Declare Estimation"):

@@ -50,7 +50,7 @@ def every_lag_is_of_the_newest_hour_that_has_ended(line: Line, files: list[Deliv
     rentals = [row for file in files if file.table == "rentals" for row in file.rows.to_dicts()]
     demand = {row["starts_at"]: row["bikes"] for row in rentals}
     rows = line.rows(names.stage(line.use_case.name, "training_set")).drop_nulls("demand_before_1h").to_dicts()
-    # The question is asked an hour ahead. An hour without rentals has no row; the one before it is used.
+    # The prediction is made an hour ahead. An hour without rentals has no row; the one before it is used.
     known = [(row["demand_before_1h"], demand[end]) for row in rows if (end := row["starts_at"] - timedelta(hours=2)) in demand]
     assert len(known) > 0.9 * len(rows) and all(lag == bikes for lag, bikes in known)
 

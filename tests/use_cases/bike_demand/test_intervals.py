@@ -23,11 +23,11 @@ MONTHS = range(5, 13)  # before, there are too few days for training, validation
 def tables() -> dict[str, pl.DataFrame]:
     """The accepted rows of the year, with the columns of their partition."""
     files: list[Delivery] = [*example(date(2011, 1, 1), date(2011, 12, 31))]
-    found = {
+    rows_by_table = {
         contract.table: pl.concat(file.rows for file in files if file.table == contract.table) for contract in USE_CASE.contracts
     }
-    columns = {table: table_calendar(USE_CASE, table).column for table in found}
-    return {table: rows.with_columns(pl.col("starts_at").alias(columns[table])) for table, rows in found.items()}
+    columns = {table: table_calendar(USE_CASE, table).column for table in rows_by_table}
+    return {table: rows.with_columns(pl.col("starts_at").alias(columns[table])) for table, rows in rows_by_table.items()}
 
 
 def held(known: dict[str, pl.DataFrame], now: datetime) -> Iterator[float]:

@@ -50,8 +50,8 @@ aircraft = st.tuples(st.sampled_from(TAILS), st.integers(0, DAYS - 1), st.intege
 
 @st.composite
 def worlds(draw: st.DrawFn, most: int = 12) -> Tables:
-    def rows(each: st.SearchStrategy[Any]) -> list[Any]:
-        return draw(st.lists(each, max_size=most))
+    def rows(strategy: st.SearchStrategy[Any]) -> list[Any]:
+        return draw(st.lists(strategy, max_size=most))
 
     return {
         "outcomes": _outcomes(rows(outcome)),
@@ -117,16 +117,16 @@ def _facts(view: Any, rows: pl.DataFrame) -> Facts:
     return Facts(view=view.name, rows=rows.lazy(), keys=keys, features=features, timestamp="event_timestamp", ttl=ttl)
 
 
-@given(said=worlds(), otherwise=worlds(), minute=minutes)
+@given(world=worlds(), otherwise=worlds(), minute=minutes)
 @PROPERTY
-def test_what_becomes_known_later_changes_no_feature(said: Tables, otherwise: Tables, minute: int) -> None:
+def test_facts_that_become_known_later_change_no_feature(world: Tables, otherwise: Tables, minute: int) -> None:
     """Facts after the moment are changed, added and removed all at once: the future comes from another world."""
     moment = at(minute)
     mixed = {
-        name: pl.concat([said[name].filter(pl.col(known) <= moment), otherwise[name].filter(pl.col(known) > moment)])
+        name: pl.concat([world[name].filter(pl.col(known) <= moment), otherwise[name].filter(pl.col(known) > moment)])
         for name, known in KNOWN.items()
     }
-    assert_frame_equal(seen_at(said, moment), seen_at(mixed, moment))
+    assert_frame_equal(seen_at(world, moment), seen_at(mixed, moment))
 
 
 def test_a_fact_counts_from_the_moment_when_it_is_known() -> None:
@@ -180,7 +180,11 @@ def _keys(view: Any, world: Tables) -> set[tuple[str, ...]]:
 def _landed(view: Any, world: Tables, key: tuple[str, ...], moment: dt.datetime, hours: int) -> list[dict[str, Any]]:
     since = moment - dt.timedelta(hours=hours)
     flights = world["outcomes"].iter_rows(named=True)
-    return [each for each in flights if since < each["arr_time"] <= moment and tuple(each[name] for name in view.entity) == key]
+    return [
+        flight
+        for flight in flights
+        if since < flight["arr_time"] <= moment and tuple(flight[name] for name in view.entity) == key
+    ]
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=[view.name for view in VIEWS])
