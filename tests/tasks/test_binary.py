@@ -1,4 +1,4 @@
-"""Labels as truth, legal probabilities, and what is decided from them."""
+"""Labels as truth, legal probabilities, and the decisions from them."""
 
 import math
 from pkgutil import resolve_name
@@ -56,9 +56,9 @@ def test_text_labels_without_a_positive_one_are_named_with_the_remedy() -> None:
         ([], "Land more days, widen that split, or set split.label_delay"),
     ],
 )
-def test_what_cannot_be_learned_is_named_with_the_remedy(truth: list[float], problem: str) -> None:
-    found = TASK.untrainable(np.array(truth, dtype=np.float32))
-    assert problem in found if problem else not found
+def test_labels_that_cannot_be_learned_are_named_with_the_remedy(truth: list[float], problem: str) -> None:
+    message = TASK.untrainable(np.array(truth, dtype=np.float32))
+    assert problem in message if problem else not message
 
 
 def test_a_legal_output_is_a_probability() -> None:

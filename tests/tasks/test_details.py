@@ -31,8 +31,10 @@ def test_the_confusion_of_yes_and_no_is_that_of_scikit_learn(rows: int, seed: in
     rng = np.random.default_rng(seed)
     truth, probability = rng.integers(0, 2, rows), probabilities(rng, rows, ties=ties)
     expected = confusion_matrix(truth, probability >= 0.35, labels=[0, 1]).ravel()
-    found = BINARY.details(truth, probability)["confusion"]
-    assert [found[f"{cell}"] for cell in ("true_negative", "false_positive", "false_negative", "true_positive")] == [*expected]
+    confusion = BINARY.details(truth, probability)["confusion"]
+    assert [confusion[f"{cell}"] for cell in ("true_negative", "false_positive", "false_negative", "true_positive")] == [
+        *expected
+    ]
     assert BINARY.counts(truth) == {"positives": truth.sum()}
 
 
@@ -42,10 +44,10 @@ def test_the_calibration_of_distinct_probabilities_is_that_of_scikit_learn(per_b
     rng = np.random.default_rng(seed)
     truth, probability = rng.integers(0, 2, 10 * per_bin), rng.permutation(np.linspace(0.01, 0.99, 10 * per_bin))
     shares, means = calibration_curve(truth, probability, n_bins=10, strategy="quantile")
-    found = calibration_table(truth, probability)
-    np.testing.assert_allclose([bin["share"] for bin in found], shares)
-    np.testing.assert_allclose([bin["mean_probability"] for bin in found], means)
-    assert [bin["rows"] for bin in found] == [per_bin] * 10
+    table = calibration_table(truth, probability)
+    np.testing.assert_allclose([bin["share"] for bin in table], shares)
+    np.testing.assert_allclose([bin["mean_probability"] for bin in table], means)
+    assert [bin["rows"] for bin in table] == [per_bin] * 10
 
 
 @SOME
@@ -59,8 +61,8 @@ def test_the_calibration_of_equal_probabilities_is_that_of_a_loop(rows: int, see
         below, equal = int((probability < value).sum()), np.flatnonzero(probability == value)
         bins.setdefault(min(int(10 * (below + len(equal) / 2) / rows), 9), []).extend(equal.tolist())
     expected = [(probability[members].mean(), truth[members].mean(), len(members)) for members in bins.values()]
-    found = calibration_table(truth, probability)
-    np.testing.assert_allclose([(bin["mean_probability"], bin["share"], bin["rows"]) for bin in found], expected)
+    table = calibration_table(truth, probability)
+    np.testing.assert_allclose([(bin["mean_probability"], bin["share"], bin["rows"]) for bin in table], expected)
 
 
 @SOME
@@ -80,9 +82,9 @@ def test_the_quality_of_each_class_is_that_of_scikit_learn(rows: int, seed: int)
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=60))
 def test_the_errors_are_quantiles_by_interpolation_between_ranks(rows: list[tuple[float, float]]) -> None:
     truth, prediction = np.array(rows).T
-    found = REGRESSION.details(truth, np.stack([prediction, prediction - 1, prediction + 1], axis=1))["errors"]
+    error_quantiles = REGRESSION.details(truth, np.stack([prediction, prediction - 1, prediction + 1], axis=1))["errors"]
     errors = sorted(prediction - truth)
-    for share, value in found.items():
+    for share, value in error_quantiles.items():
         place = float(share.rstrip("%")) / 100 * (len(errors) - 1)
         low, high = errors[int(place)], errors[min(int(place) + 1, len(errors) - 1)]
         assert value == pytest.approx(low + (high - low) * (place - int(place)), rel=1e-9, abs=1e-6)

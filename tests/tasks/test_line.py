@@ -155,16 +155,16 @@ def test_a_line_from_landed_files_to_monitors_and_back(kind: str, trainer: str, 
 
 
 def assert_importance_is_shown(line: Line, version: int) -> None:
-    """On the evaluation page: the picture, drawn from the evidence, which knows what makes the labels."""
+    """The evaluation page has the picture of the evidence, whose first input is the one that decides the labels."""
     event = line.instance.get_latest_materialization_event(dg.AssetKey(names.stage("loans", "evaluation")))
     assert event and event.asset_materialization
     metadata: Any = event.asset_materialization.metadata
     assert metadata["model_version"].value == version
     pictures = {name: base64.b64decode(png) for name, png in PICTURE.findall(metadata["pictures"].md_str)}
-    found = [tuple(one) for one in metadata["evidence"].data["importance"]]
-    assert {name for name, *_ in found} == {*line.use_case.features.inputs}
-    assert found[0][0] == "amount" and found[0][1] > 0
-    assert pictures["importance"] == importance(found, task_of(line.use_case.task).main_metric)
+    importances = [tuple(one) for one in metadata["evidence"].data["importance"]]
+    assert {name for name, *_ in importances} == {*line.use_case.features.inputs}
+    assert importances[0][0] == "amount" and importances[0][1] > 0
+    assert pictures["importance"] == importance(importances, task_of(line.use_case.task).main_metric)
 
 
 def assert_same(expected: dict[str, Any], answer: dict[str, Any]) -> None:

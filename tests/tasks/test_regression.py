@@ -56,7 +56,7 @@ def test_any_finite_number_is_a_label(labels: pl.Series) -> None:
         (pl.Series([1.0, float("inf")]), "label rides · inf; legal: finite numbers. Return null where"),
     ],
 )
-def test_what_is_no_finite_number_is_refused(labels: pl.Series, message: str) -> None:
+def test_a_label_that_is_no_finite_number_is_refused(labels: pl.Series, message: str) -> None:
     with pytest.raises(IllegalLabels, match=message):
         TASK.truth(labels)
 
@@ -84,9 +84,9 @@ def test_the_half_width_of_many_rows_is_that_quantile_of_errors_relative_to_a_li
     scale = [max(level + slope * number, 0.2 * capped.mean()) for number in prediction]
     ratios = sorted(error[row] / scale[row] for row in range(1, rows, 2))
     half = next(ratio for place, ratio in enumerate(ratios, start=1) if place >= (len(ratios) + 1) * coverage - 1e-9)
-    found = task(coverage=coverage).offsets(truth, prediction).added(prediction)
-    np.testing.assert_allclose(found[:, 2] - prediction, half * np.array(scale), rtol=1e-6)
-    np.testing.assert_allclose(found[:, 0] - found[:, 1], found[:, 2] - prediction, rtol=1e-6)
+    output = task(coverage=coverage).offsets(truth, prediction).added(prediction)
+    np.testing.assert_allclose(output[:, 2] - prediction, half * np.array(scale), rtol=1e-6)
+    np.testing.assert_allclose(output[:, 0] - output[:, 1], output[:, 2] - prediction, rtol=1e-6)
 
 
 @pytest.mark.parametrize("prediction", [np.full(300, 7.0), np.full(300, 1e300), np.linspace(-1e300, 1e300, 300)])
@@ -145,7 +145,7 @@ def test_an_answer_is_one_finite_number_with_its_interval() -> None:
     assert TASK.are_legal(rows).tolist() == [True, False, False] == [TASK.is_legal(row) for row in rows.tolist()]
 
 
-def test_the_log_gives_the_output_back_of_both_models_of_a_shadow() -> None:
+def test_the_log_has_the_output_of_both_models_of_a_shadow() -> None:
     ours, theirs = output(1.0, 2.0), output(3.0, 4.0)
     log = pl.DataFrame({name: ours[:, place] for place, name in enumerate(TASK.SCORES)})
     log = log.with_columns(pl.Series(f"champion_{name}", theirs[:, place]) for place, name in enumerate(TASK.SCORES))
