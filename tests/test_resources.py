@@ -1,4 +1,4 @@
-"""Resources hold typed configuration; what may contain a password stays a reference, for the web UI shows configuration."""
+"""Resources hold typed configuration; a value with a password stays a reference, as the web UI shows configuration."""
 
 import http.server
 import os

@@ -1,4 +1,4 @@
-"""What a declaration may say is imported from the package itself, and nothing of it loads before it is used."""
+"""Every word of a declaration is imported from the package itself, and none loads before it is used."""
 
 import subprocess
 import sys

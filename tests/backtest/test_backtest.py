@@ -1,4 +1,4 @@
-"""A whole backtest of five weeks in which the relation turns round, and what it must never do."""
+"""A whole backtest of five weeks in which the relation is reversed, and what it must never do."""
 
 import datetime as dt
 import os
@@ -43,7 +43,7 @@ class Done:
 
     @cached_property
     def answers(self) -> pl.DataFrame:
-        """Without what differs from run to run."""
+        """The output without the parts that differ from run to run."""
         log = PredictionLog(KeptHome(self.folder).home / "prediction_log", PAST_LOANS).read()[0]
         kept = ("answered_at", "event_timestamp", "number", "model_version", "probability", "amount", "last_paid")
         return log.select(kept).sort("number")

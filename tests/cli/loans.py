@@ -55,7 +55,7 @@ def last_payment(tables: Any, start: datetime, end: datetime) -> pl.LazyFrame:
 
 
 def market(tables: Any, start: datetime, end: datetime) -> pl.LazyFrame:
-    """What all customers together paid, hour by hour."""
+    """The payments of all customers together, by hour."""
     rows = tables["payments"].filter(pl.col("paid_at").is_between(start, end, closed="left"))
     return rows.group_by(event_timestamp="paid_at").agg(all_paid=pl.col("paid").sum())
 

@@ -1,4 +1,4 @@
-"""`mlops plan` on a real home: what is stale and why, what triggers found, what holds them up, and what it costs."""
+"""`mlops plan` on a real home: what is stale and why, what triggers found, what delays them, and what it costs."""
 
 import json
 import re

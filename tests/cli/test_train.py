@@ -1,4 +1,4 @@
-"""`mlops train` on a real home: in this process, and through the queue of a platform, whose daemon the test plays."""
+"""`mlops train` on a real home: in this process, and through the queue of a platform, whose daemon the test simulates."""
 
 import shutil
 import subprocess
@@ -64,7 +64,7 @@ def samples(rows: int) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A platform has read 300 samples, and has ended."""
+    """The home of a platform that has read 300 samples and has stopped."""
     root = tmp_path_factory.mktemp("laid")
     environment = environment_of(root, {})
     environment.home.dagster.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The gate of docs/gates.md, written to files as it is there, judges candidates, and an edit of it is a change of the evaluation."""
+"""The gate of docs/gates.md, copied to files verbatim, judges candidates, and an edit of it is a change of the evaluation."""
 
 from collections.abc import Iterator
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The monitor of docs/monitors.md, written to files as it is there, watches a log, alarms, is reported and trains."""
+"""The monitor of docs/monitors.md, copied to files verbatim, watches a log, alarms, is reported and trains."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The task of docs/tasks.md, written to files as it is there, is declared, evaluated and compared in a rollout by its own loss."""
+"""The task of docs/tasks.md, copied to files verbatim, is declared, evaluated and compared in a rollout by its own loss."""
 
 from collections.abc import Iterator
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The trigger of docs/triggers.md, written to a file as it is there, trains once for what it finds."""
+"""The trigger of docs/triggers.md, copied to a file verbatim, trains once for each cause."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta

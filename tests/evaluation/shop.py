@@ -1,4 +1,4 @@
-"""A small use case with tagged columns: will this order be paid back? The tests of lineage and of NoPii declare it anew."""
+"""A small use case with tagged columns: will this order be paid back? The tests of lineage and of NoPii declare their own variants."""
 
 from datetime import date, datetime, timedelta
 from typing import Any

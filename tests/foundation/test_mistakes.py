@@ -1,4 +1,4 @@
-"""What a person reads of a file or a disk that refuses."""
+"""What a person reads when a file or a disk cannot be read or written."""
 
 import errno
 import os

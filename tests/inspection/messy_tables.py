@@ -60,7 +60,7 @@ def place(row: dict[str, str]) -> int:
 
 
 def german() -> bytes:
-    """Semicolon, decimal comma, a mark at the start, umlauts and blanks in names, yes and no, large numbers, 30% missing."""
+    """Semicolon, decimal comma, a byte order mark, umlauts and blanks in names, yes and no, large numbers, 30% missing."""
     table = lines(
         header=["Kunden Nr", "Zeitpunkt", "Größe (m²)", "Alter", "Farbe", "Gekündigt?", "Land"],
         id=lambda row: str(2**53 + 3 * int(row["id"])), moment=lambda row: day(row, "%d.%m.%Y %H:%M"),

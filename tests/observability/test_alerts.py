@@ -1,4 +1,4 @@
-"""Every alert fires for what it is about and for nothing else, as promtool evaluates the rules over series of a test."""
+"""Every alert fires for its own condition and for nothing else, as promtool evaluates the rules over series of a test."""
 
 import re
 import sys
@@ -31,7 +31,7 @@ PLATFORM_UP = ('up{job="mlops_platform",instance="status:3002"}', "1x30")
 
 
 class Case(NamedTuple):
-    """Series with their values each minute for half an hour, and what fires then: the labels besides name and severity."""
+    """Series with their values each minute for half an hour, and what fires then: the labels other than name and severity."""
 
     alert: str
     fires: dict[str, str] | None

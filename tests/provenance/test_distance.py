@@ -1,4 +1,4 @@
-"""How far two models lie apart, on real exports of both trainers and against plain recomputation."""
+"""How far two models differ, on real exports of both trainers and against plain recomputation."""
 
 import numpy as np
 import onnx

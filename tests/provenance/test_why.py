@@ -1,4 +1,4 @@
-"""One id explains a prediction: page and JSON agree with log, ledger, blessing and tables, and show nothing that is hidden."""
+"""One id explains a prediction: page and JSON agree with log, ledger, blessing and tables, and show no hidden value."""
 
 import json
 import re

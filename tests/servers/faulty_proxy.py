@@ -20,7 +20,7 @@ class FaultyProxy:
         self._ended = threading.Event()
 
     def end(self) -> None:
-        """Every request that hangs is given up, and no other one is disturbed."""
+        """Ends every request that hangs; no other one is affected."""
         self.fault = lambda _path: None
         self._ended.set()
         self._ended = threading.Event()

@@ -1,4 +1,4 @@
-"""A server in a process of its own that is asked over HTTP."""
+"""A server in a process of its own that is called over HTTP."""
 
 import contextlib
 import subprocess
@@ -13,7 +13,7 @@ READY_S = 60
 
 
 class HttpProcess:
-    """`start` returns once it answers at `probe`, with whatever status below 500."""
+    """`start` returns once it answers at `probe` with a status below 500."""
 
     def __init__(self) -> None:
         self.port = free_port()

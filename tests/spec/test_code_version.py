@@ -1,4 +1,4 @@
-"""The code version of an asset changes with what it is made from, and with nothing else."""
+"""The code version of an asset changes with the code and values that it depends on, and with nothing else."""
 
 import importlib
 import sys

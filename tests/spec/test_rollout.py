@@ -1,4 +1,4 @@
-"""The words of a rollout: steps that lead to full traffic, margins, and what a use case must declare beside them."""
+"""The words of a rollout: steps that lead to full traffic, margins, and what else a use case must declare."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A service of a story and a client that asks it all the time."""
+"""The service of a story and a client that sends requests all the time."""
 
 import time
 from threading import Event, Lock, Thread
@@ -19,7 +19,7 @@ REQUEST = {"number": 1, "customer": CUSTOMERS[0], "amount": 10, "purpose": "car"
 
 
 class Server:
-    """The service as it was declared when it started, and a client that asks it without a pause until it stops."""
+    """The service as it was declared when it started, and a client that sends requests without a pause until it stops."""
 
     def __init__(self, variables: dict[str, str], use_case: UseCase, answered: list[str]) -> None:
         """The ids of predictions are added to `answered`."""
@@ -45,7 +45,7 @@ class Server:
         return predictions[0]["model_version"]
 
     def check(self, versions: tuple[int, ...]) -> None:
-        """Soon, one of these versions answers."""
+        """Waits until one of these versions serves."""
         deadline = time.monotonic() + SOON_S
         while time.monotonic() < deadline:
             if self.ask() in versions:

@@ -147,7 +147,7 @@ class StoryLine(Line):
         self.bring(table, day, day)
 
     def train(self) -> None:
-        """From the training set to a version that serves."""
+        """Runs the line from the training set to a serving version."""
         stages = ("training_set", "candidate", "evaluation", "blessing", "rollout")
         result = self.run(*(names.stage(self.name, stage) for stage in stages))
         assert result.success, f"every part has rows of both classes: {failure(result)}"

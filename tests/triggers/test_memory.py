@@ -1,4 +1,4 @@
-"""Which causes are trained for: once in each state, after pauses that grow, and each in the end."""
+"""Which causes are trained for: once in each state, after growing pauses, and each of them eventually."""
 
 import math
 from dataclasses import dataclass, field

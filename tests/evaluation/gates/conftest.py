@@ -48,7 +48,7 @@ class Trial:
         return judge(gates, self.case(champion=champion, parity=parity, served=served))
 
     def case(self, *, champion: Array | None = None, parity: Parity | None = None, served: int = 0) -> Case:
-        """These rows before the judges; the model is a real one that no gate over probabilities asks."""
+        """A case with these rows; its model is a real one that no gate over probabilities calls."""
         evidence = evaluate(
             self.rows,
             self.probability,

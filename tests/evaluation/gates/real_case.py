@@ -1,4 +1,4 @@
-"""A case whose model is real: test rows scored by the ONNX bytes themselves, for gates that ask the model again."""
+"""A case whose model is real: test rows scored by the ONNX bytes themselves, for gates that call the model again."""
 
 from datetime import UTC, datetime
 from typing import Any

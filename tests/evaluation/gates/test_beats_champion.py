@@ -1,4 +1,4 @@
-"""BeatsChampion: better than the live champion on the same rows, or an honest `no better`."""
+"""BeatsChampion: better than the live champion on the same rows, or reported as `no better`."""
 
 import json
 from typing import Any

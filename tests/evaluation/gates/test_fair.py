@@ -186,7 +186,7 @@ def census_rows() -> dict[int, pl.DataFrame]:
 
 @pytest.fixture(scope="module")
 def by_year(trial: Any, census_rows: dict[int, pl.DataFrame]) -> Callable[[tuple[str, ...]], dict[int, Verdict]]:
-    """The verdicts on a model that reads these columns; whom it gives 0.6 is taken for employed."""
+    """The verdicts on a model that reads these columns, with 0.6 as the threshold for employed."""
 
     def verdict(model: OnnxModel, rows: pl.DataFrame) -> Verdict:
         case = replace(

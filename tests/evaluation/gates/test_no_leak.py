@@ -1,4 +1,4 @@
-"""NoLeak on real flights: the departure's delay is stopped, by each sign; what is honestly known passes."""
+"""NoLeak on real flights: the departure's delay is stopped, by each sign; inputs known at the prediction pass."""
 
 import json
 import math
@@ -55,7 +55,7 @@ def flights() -> pl.DataFrame:
 
 
 def candidate(rows: pl.DataFrame, *more: str, categorical: tuple[str, ...] = CATEGORICAL) -> Case:
-    """A model of these rows and inputs, trained and exported as ever."""
+    """A model of these rows and inputs, trained and exported as in production."""
     inputs: dict[str, Any] = {"numeric": (*NUMERIC, *more), "categorical": categorical, "task": task_of(USE_CASE.task)}
     return case_of(rows, fit(TREES, rows, label="late", **inputs).onnx)
 
@@ -96,7 +96,7 @@ def test_a_delay_that_is_hidden_in_a_category_is_stopped_too(flights: pl.DataFra
 
 
 def test_an_input_that_names_the_day_is_stopped_by_the_random_split(flights: pl.DataFrame) -> None:
-    """Days are late at random: no input says so alone, but who has learned from other rows of a day knows it."""
+    """Days are late at random: no input alone predicts that, but a model that has learned from other rows of the day does."""
     day = pl.col("event_timestamp").dt.epoch("d")
     late_days = np.flatnonzero(np.random.default_rng(1).random(20_000) < 0.35).tolist()
     rows = flights.with_columns(day=day.cast(pl.Float64), late=day.is_in(late_days).cast(pl.Int8))

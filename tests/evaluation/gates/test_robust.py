@@ -29,12 +29,12 @@ KINDS = ("noise", "missing values", "unseen categories", "out of range")
 
 @pytest.fixture(scope="module")
 def trees() -> Case:
-    """A real model of a sane kind on real rows of its own."""
+    """A real, bounded model on its own rows."""
     return case_of(ROWS, fit(TREES, ROWS, **INPUTS).onnx)
 
 
 def sum_of_numbers(*, heals: bool) -> bytes:
-    """Sigmoid of an unbounded sum, led by `wind`: one wild number decides. Unless it heals, a missing one answers nan."""
+    """Sigmoid of an unbounded sum, led by `wind`: one extreme number decides. Without a replacement, a missing one gives NaN."""
     weights = np.float32([[1.0], [0.05], [0.0], [0.0], [0.0]])
     width, source = len(weights), "present" if heals else INPUT
     heal = [helper.make_node("IsNaN", [INPUT], ["absent"]), helper.make_node("Where", ["absent", "zero", INPUT], ["present"])]

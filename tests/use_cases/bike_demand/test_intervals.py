@@ -1,4 +1,4 @@
-"""The intervals of held-out months: they hold what they declare of quiet hours and of rush hours alike, while demand is stable."""
+"""The intervals of held-out months: they have their declared coverage in quiet hours and in rush hours, while demand is stable."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
