@@ -12,13 +12,13 @@ MIN_RIGHT = 0.9
 
 
 def main() -> int:
-    found = confusion(SEED)
-    text = f"The first cause is right for {right(found):.0%} of {len(FAULTS)} faults.\n\n{table(found)}\n"
+    counts = confusion(SEED)
+    text = f"The first cause is right for {right(counts):.0%} of {len(FAULTS)} faults.\n\n{table(counts)}\n"
     print(text)
     if "--write" in sys.argv:
         before, _, rest = PAGE.read_text().partition(BEGIN)
         PAGE.write_text(f"{before}{BEGIN}{text}{END}{rest.partition(END)[2]}")
-    return int(right(found) < MIN_RIGHT)
+    return int(right(counts) < MIN_RIGHT)
 
 
 if __name__ == "__main__":

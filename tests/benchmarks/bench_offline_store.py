@@ -5,7 +5,7 @@ on disk to Arrow in memory, 84 feature rows a key, 10 features, 1M entity rows; 
 It ends with 1 when a bound is broken in every round, with 2 when only some rounds keep it: the machine is too noisy to tell.
 
 Memory counts from what a process holds once its libraries are loaded: `import feast` alone takes 0.38 GB, torch included,
-bare Polars 0.06 GB. The whole process is printed beside it.
+bare Polars 0.06 GB. The whole process is printed next to it.
 """
 
 import argparse
@@ -59,8 +59,8 @@ class Report:
     noisy: list[str] = field(default_factory=list)
     killed: dict[str, str] = field(default_factory=dict)
 
-    def judge(self, what: str, found: list[float], most: float, unit: str = "x") -> None:
-        middle, least, greatest = statistics.median(found), min(found), max(found)
+    def judge(self, what: str, ratios: list[float], most: float, unit: str = "x") -> None:
+        middle, least, greatest = statistics.median(ratios), min(ratios), max(ratios)
         verdict = "ok" if middle <= most else "too noisy to tell" if least <= most else "BROKEN"
         if verdict != "ok":
             (self.noisy if least <= most else self.broken).append(what)
@@ -200,21 +200,21 @@ def close(one: list[float], other: list[float]) -> bool:
 
 def questions(sizes: list[int]) -> list[Question]:
     everyone, no_bound = (BARE, OURS, DUCKDB, DASK), (OURS, DUCKDB)
-    asked = [Question("all flights to the weather of their origin, TTL 3 h", 0, 3, (BARE, OURS, DUCKDB), 3)]
+    cases = [Question("all flights to the weather of their origin, TTL 3 h", 0, 3, (BARE, OURS, DUCKDB), 3)]
     for rows in sizes:
-        asked.append(Question(f"{rows:,} feature rows, TTL 7 d", rows, 168, everyone, ROUNDS.get(rows, 3)))
+        cases.append(Question(f"{rows:,} feature rows, TTL 7 d", rows, 168, everyone, ROUNDS.get(rows, 3)))
         if rows < SIZES[-1]:
-            asked.append(Question(f"{rows:,} feature rows, no TTL", rows, 0, no_bound, 1))
-    return asked
+            cases.append(Question(f"{rows:,} feature rows, no TTL", rows, 0, no_bound, 1))
+    return cases
 
 
 def shortage(rows: int, folder: Path) -> str | None:
     """Why the machine cannot hold this size: the tables three times over in memory, twice on disk."""
     memory, disk = 3 * rows * ROW_BYTES + FIXED_BYTES, 2 * rows * ROW_BYTES
-    found = {"memory": psutil.virtual_memory().available * LIMIT_SHARE, "disk": shutil.disk_usage(folder).free}
+    available = {"memory": psutil.virtual_memory().available * LIMIT_SHARE, "disk": shutil.disk_usage(folder).free}
     for what, needed in {"memory": memory, "disk": disk}.items():
-        if found[what] < needed:
-            return f"needs {needed / 2**30:.1f} GB of {what}, {found[what] / 2**30:.1f} GB may be taken"
+        if available[what] < needed:
+            return f"needs {needed / 2**30:.1f} GB of {what}, {available[what] / 2**30:.1f} GB may be taken"
     return None
 
 
@@ -236,7 +236,7 @@ def main() -> int:
                 print(f"\n{question.name}\n  skipped: {why}")
                 continue
             answer(question, lay(Path(folder), question.rows), report)
-    load = ", ".join(f"{each:.1f}" for each in psutil.getloadavg())
+    load = ", ".join(f"{average:.1f}" for average in psutil.getloadavg())
     print(f"\n{time.monotonic() - started:.0f} s on {psutil.cpu_count()} cores; load of the last 1, 5 and 15 minutes: {load}")
     print(f"broken: {'; '.join(report.broken) or 'nothing'}. Too noisy to tell: {'; '.join(report.noisy) or 'nothing'}.")
     return 1 if report.broken else 2 if report.noisy else 0

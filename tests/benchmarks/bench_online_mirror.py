@@ -1,4 +1,4 @@
-"""The packed mirror beside Feast's own online reads and writes, in one run: latencies, and rows written a second.
+"""The packed mirror against Feast's own online reads and writes, in one run: latencies, and rows written a second.
 
 100,000 entities, ten float features, one view, SQLite and a Redis on loopback. Bounds as printed; it ends with code 1 when
 one is broken. Latencies are of the call in process; the open-loop part gives the service time under Poisson arrivals.

@@ -112,10 +112,10 @@ def run(parts: int, folder: Path, now: Callable[[], float]) -> int:
     bins = Bins(profile_reference(reference, NUMERIC, CATEGORICAL))
     for number in range(parts):
         part(number + 1).write_parquet(folder / f"{number:03}.parquet")
-    rows, found = pl.scan_parquet(folder / "*.parquet"), list[Profile]()
+    rows, profiles = pl.scan_parquet(folder / "*.parquet"), list[Profile]()
     gb = peak_gb(bins, folder)
-    seconds = clock(lambda: found.append(bins.profile(rows)), now)
-    large, small = found[0], bins.profile(part(99, 1000, 0.3).lazy())
+    seconds = clock(lambda: profiles.append(bins.profile(rows)), now)
+    large, small = profiles[0], bins.profile(part(99, 1000, 0.3).lazy())
     sample = reference.select(NUMERIC).head(5000).to_numpy()
     compared = [compare_s(side, sample, now) for side in (large, small)]
     print(f"{large.rows:,} rows × {len(bins.reference)} columns: {seconds:.1f} s, peak {gb:.2f} GB more")

@@ -79,27 +79,27 @@ Ends = dict[str, list["End"]]
 
 @dataclass(frozen=True)
 class End:
-    """How one rollout ended: rolled back or not, after how many requests, `asked` of them to the challenger, at which share
+    """How one rollout ended: rolled back or not, after how many requests, `to_challenger` of them to the challenger, at which share
     (0: shadow)."""
 
     rolled_back: bool
     requests: int
-    asked: float
+    to_challenger: float
     share: float
 
 
 def one_end(seed: int, task: str, harm: Harm) -> End:
-    asked, before = 0.0, 0
+    to_challenger, before = 0.0, 0
     looks = list(roll_out(CANARY, np.random.default_rng(seed), harm, every=LOOK, line=LINES[task]))
     for requests, share, _ in looks:
-        asked, before = asked + (requests - before) * (share or 1), requests
-    return End(looks[-1][2].kind == "roll_back", before, asked, looks[-1][1])
+        to_challenger, before = to_challenger + (requests - before) * (share or 1), requests
+    return End(looks[-1][2].kind == "roll_back", before, to_challenger, looks[-1][1])
 
 
 def interval(hits: int, trials: int) -> tuple[float, float]:
     """The exact binomial interval (Clopper and Pearson) of CONFIDENCE."""
-    found = stats.binomtest(hits, trials).proportion_ci(CONFIDENCE, method="exact")
-    return float(found.low), float(found.high)
+    bounds = stats.binomtest(hits, trials).proportion_ci(CONFIDENCE, method="exact")
+    return float(bounds.low), float(bounds.high)
 
 
 def loss_of(line: Line, harm: Harm) -> float:
@@ -114,13 +114,13 @@ def loss_of(line: Line, harm: Harm) -> float:
 def row(name: str, ends: Sequence[End]) -> str:
     back = [end for end in ends if end.rolled_back]
     low, high = interval(len(back), len(ends))
-    said = f"{len(back) / len(ends):.1%} ({low:.1%} to {high:.1%})"
+    rolled_back = f"{len(back) / len(ends):.1%} ({low:.1%} to {high:.1%})"
     if not back:
-        return f"| {name} | {len(ends):,} | {said} | | | |"
-    requests, asked = ([getattr(end, counted) for end in back] for counted in ("requests", "asked"))
-    spread = (f"{np.median(each):,.0f} / {np.percentile(each, 90):,.0f}" for each in (requests, asked))
+        return f"| {name} | {len(ends):,} | {rolled_back} | | | |"
+    requests, to_challenger = ([getattr(end, counted) for end in back] for counted in ("requests", "to_challenger"))
+    spread = (f"{np.median(counts):,.0f} / {np.percentile(counts, 90):,.0f}" for counts in (requests, to_challenger))
     where = ", ".join(f"{sum(end.share == share for end in back)} {_where(share)}" for share in CANARY.shares[:-1])
-    return f"| {name} | {len(ends):,} | {said} | {' | '.join(spread)} | {where} |"
+    return f"| {name} | {len(ends):,} | {rolled_back} | {' | '.join(spread)} | {where} |"
 
 
 def _where(share: float) -> str:
@@ -184,15 +184,15 @@ Ville, Étude critique de la notion de collectif, 1939; Lindon and Malek,
 """
 
 
-def picture(found: Ends) -> Figure:
+def picture(ends: Ends) -> Figure:
     figure = Figure(figsize=(9.6, 6.4), dpi=100, layout="constrained")
     titles = {"errors": "Failing calls", "latency": "Slow calls", "quality": "Worse Brier score", "score": "Shifted scores"}
     colours = ("#f59e0b", "#ea580c", "#dc2626", "#7f1d1d")
     for axes, (family, title) in zip(figure.subplots(2, 2, sharex=True, sharey=True).flat, titles.items(), strict=True):
-        _curve(axes, found["no difference"], "no difference", "#64748b")
+        _curve(axes, ends["no difference"], "no difference", "#64748b")
         named = [name for name, (kind, _) in WORLDS["Binary"].items() if kind == family]
         for name, colour in zip(named, colours, strict=False):
-            _curve(axes, found[name], name, colour)
+            _curve(axes, ends[name], name, colour)
         _dress(axes, title)
     figure.supxlabel("requests to the challenger", fontsize=10, color=INK)
     figure.supylabel("share of the rollouts rolled back", fontsize=10, color=INK)
@@ -200,11 +200,11 @@ def picture(found: Ends) -> Figure:
 
 
 def _curve(axes: Axes, ends: Sequence[End], name: str, colour: str) -> None:
-    asked = sorted(end.asked for end in ends if end.rolled_back)
+    to_challenger = sorted(end.to_challenger for end in ends if end.rolled_back)
     last = CANARY.shadow_rows + CANARY.step_rows * (len(CANARY.steps) - 1)
-    share = np.arange(1, len(asked) + 1) / len(ends)
+    share = np.arange(1, len(to_challenger) + 1) / len(ends)
     end = share[-1] if len(share) else 0.0
-    axes.step([0, *asked, last * 1.2], [0, *share, end], where="post", color=colour, linewidth=1.8, label=name)
+    axes.step([0, *to_challenger, last * 1.2], [0, *share, end], where="post", color=colour, linewidth=1.8, label=name)
 
 
 def _dress(axes: Axes, title: str) -> None:
@@ -237,12 +237,12 @@ def main() -> int:
     began = time.monotonic()
     os.environ["POLARS_MAX_THREADS"] = "1"  # of every process
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        found = {task: simulate(task, pool) for task in WORLDS}
-    DOCS.joinpath("rollouts.md").write_text(page({task: table for task, (_, table) in found.items()}))
-    picture(found["Binary"][0]).savefig(DOCS / "rollouts.png")
+        results = {task: simulate(task, pool) for task in WORLDS}
+    DOCS.joinpath("rollouts.md").write_text(page({task: table for task, (_, table) in results.items()}))
+    picture(results["Binary"][0]).savefig(DOCS / "rollouts.png")
     rate = CANARY.rollback.false_alarm_rate
     counts = {
-        f"{task}, {world}": [end.rolled_back for end in ends[world]] for task, (ends, _) in found.items() for world in HARMLESS
+        f"{task}, {world}": [end.rolled_back for end in ends[world]] for task, (ends, _) in results.items() for world in HARMLESS
     }
     broken = [world for world, ends in counts.items() if sum(ends) > rate * len(ends)]
     print(f"{time.monotonic() - began:.0f} s; harmless ones rolled back in more than {rate:.0%}: {', '.join(broken) or 'none'}")

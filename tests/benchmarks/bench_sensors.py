@@ -60,9 +60,9 @@ def kind_of(name: str) -> str:
     return "automation" if name.startswith("automation_") else name
 
 
-def gaps(found: Mapping[str, list[tuple[float, str]]], since: float, until: float) -> Iterator[tuple[str, float]]:
+def gaps(ticks_by_sensor: Mapping[str, list[tuple[float, str]]], since: float, until: float) -> Iterator[tuple[str, float]]:
     """Seconds between ticks, also those that the end cuts off: a sensor that stopped would else look fine."""
-    for name, own in found.items():
+    for name, own in ticks_by_sensor.items():
         times = [since, *(at for at, _ in own if since < at < until)]
         yield from ((name, later - earlier) for earlier, later in pairwise([*times[1:]] if len(times) > 2 else [*times, until]))
 
@@ -77,8 +77,8 @@ def wait_until_started(instance: dg.DagsterInstance) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         time.sleep(LOOP_S)
-        found = ticks(instance)  # read first: a sensor appears with its first tick
-        counts = [len(found.get(name, [])) for name, seconds in intervals(instance).items() if seconds < SWITCH_S]
+        ticks_by_sensor = ticks(instance)  # read first: a sensor appears with its first tick
+        counts = [len(ticks_by_sensor.get(name, [])) for name, seconds in intervals(instance).items() if seconds < SWITCH_S]
         if counts and min(counts) >= FIRST_TICKS:
             return True
     return False
@@ -92,11 +92,11 @@ def measure(instance: dg.DagsterInstance, seconds: float, during: Callable[[], N
         time.sleep(LOOP_S)
     until, busy = time.time(), others.cores()
     cores = sum(now - used.get(pid, 0) for pid, now in cpu_seconds().items()) / (until - since)
-    found, allowed = ticks(instance), {name: own for name, own in intervals(instance).items() if own < SWITCH_S}
-    found = {name: own for name, own in found.items() if name in allowed}
-    failed = {kind_of(name) for name, own in found.items() for at, status in own if at > since and status == "FAILURE"}
+    ticks_by_sensor, allowed = ticks(instance), {name: own for name, own in intervals(instance).items() if own < SWITCH_S}
+    ticks_by_sensor = {name: own for name, own in ticks_by_sensor.items() if name in allowed}
+    failed = {kind_of(name) for name, own in ticks_by_sensor.items() for at, status in own if at > since and status == "FAILURE"}
     by_kind = defaultdict[str, list[float]](list)
-    for name, gap in gaps(found, since, until):
+    for name, gap in gaps(ticks_by_sensor, since, until):
         by_kind[kind_of(name)].append(gap / allowed[name])
     held = [report(kind, ratios, kind in failed) for kind, ratios in sorted(by_kind.items())]
     print(f"  daemon and code server use {cores:.2f} cores; others use {busy:.1f}")

@@ -1,6 +1,6 @@
-"""This service beside a hand-written FastAPI, plain @bentoml.api, `mlflow models serve` and MLServer: one model, one run.
+"""This service against a hand-written FastAPI, plain @bentoml.api, `mlflow models serve` and MLServer: one model, one run.
 
-All servers run side by side and are asked in turn, over rounds of seconds; ratios compare servers of one round, and their
+All servers run side by side and are called in turn, over rounds of seconds; ratios compare servers of one round, and their
 median is judged. The peak is that of a closed loop of 8 connections; latencies under an open loop, at half of a peak, count
 from when a request was due. Then a soak of this service with features looked up. Generator and servers share the machine,
 and nothing is pinned to a core.
@@ -67,11 +67,11 @@ class Report:
 
     broken: list[str] = field(default_factory=list[str])
 
-    def judge(self, what: str, found: list[float], *, least: float = 0.0, most: float = math.inf, unit: str = "x") -> None:
-        middle = statistics.median(found)
+    def judge(self, what: str, values: list[float], *, least: float = 0.0, most: float = math.inf, unit: str = "x") -> None:
+        middle = statistics.median(values)
         held = least <= middle <= most
         bound = f"at least {least:g}" if math.isinf(most) else f"{least:g} to {most:g}" if least else f"at most {most:g}"
-        spread = f", {min(found):.2f} to {max(found):.2f}" if len(found) > 1 else ""
+        spread = f", {min(values):.2f} to {max(values):.2f}" if len(values) > 1 else ""
         print(f"  {what:<58} {middle:.3f}{unit} ({bound}{unit}{spread})  {'ok' if held else 'BROKEN'}")
         if not held:
             self.broken.append(what)
@@ -103,9 +103,11 @@ def check(question: Question, expected: float) -> None:
     if question.headers and httpx.post(question.url, content=body, trust_env=False, timeout=30).status_code != 401:
         raise ValueError(f"{question.name} · answers without its API key. Measure it with everything on.")
     answer.raise_for_status()
-    found = question.probability(answer.json())
-    if question.name != LOOKED_UP and abs(found - expected) > 1e-5:
-        raise ValueError(f"{question.name} · found probability {found}, the model says {expected}. It serves another model.")
+    probability = question.probability(answer.json())
+    if question.name != LOOKED_UP and abs(probability - expected) > 1e-5:
+        raise ValueError(
+            f"{question.name} · found probability {probability}, the model says {expected}. It serves another model."
+        )
 
 
 def take(question: Question, rate: Callable[[str, float], float], seconds: float, seed: int) -> Taken:
@@ -180,24 +182,24 @@ def line(name: str, taken: Taken) -> str:
 def compare(rounds: list[dict[str, Taken]], report: Report) -> None:
     print("\nmedians of the rounds, and throughput to FastAPI's")
     for name in rounds[0]:
-        ratios = [each[name].peak["rate"] / each[FASTAPI].peak["rate"] for each in rounds]
-        found = [statistics.median(each[name].peak[what] for each in rounds) for what in ("rate", "p50_ms", "p99_ms")]
-        steady = statistics.median(each[name].open["p99_ms"] for each in rounds)
+        ratios = [taken[name].peak["rate"] / taken[FASTAPI].peak["rate"] for taken in rounds]
+        medians = [statistics.median(taken[name].peak[what] for taken in rounds) for what in ("rate", "p50_ms", "p99_ms")]
+        steady = statistics.median(taken[name].open["p99_ms"] for taken in rounds)
         print(
-            f"  {name:<29} {found[0]:7,.0f}/s {found[1]:6.2f} {found[2]:7.2f} ms   open loop's p99 {steady:7.2f} ms  "
+            f"  {name:<29} {medians[0]:7,.0f}/s {medians[1]:6.2f} {medians[2]:7.2f} ms   open loop's p99 {steady:7.2f} ms  "
             f" {statistics.median(ratios):5.2f}x"
         )
     print("\nbounds")
     for peer, least in ((peer, least) for peer, least in ((FASTAPI, MIN_TO_FASTAPI), (BENTO, MIN_TO_BENTO)) if peer in rounds[0]):
-        ratios = [each[GIVEN].peak["rate"] / each[peer].peak["rate"] for each in rounds]
+        ratios = [taken[GIVEN].peak["rate"] / taken[peer].peak["rate"] for taken in rounds]
         report.judge(f"throughput, features given, to {peer}", ratios, least=least)
-    ratios = [each[LOOKED_UP].peak["rate"] / each[FASTAPI].peak["rate"] for each in rounds]
+    ratios = [taken[LOOKED_UP].peak["rate"] / taken[FASTAPI].peak["rate"] for taken in rounds]
     report.judge("throughput, looked up on Redis, to FastAPI's with features given", ratios, least=MIN_LOOKUP_TO_FASTAPI)
-    p99s = [each[GIVEN].open["p99_ms"] / each[FASTAPI].open["p99_ms"] for each in rounds]
+    p99s = [taken[GIVEN].open["p99_ms"] / taken[FASTAPI].open["p99_ms"] for taken in rounds]
     report.judge("p99 at the same rate, features given, to FastAPI's", p99s, most=MAX_P99_TO_FASTAPI)
-    looked_up = [each[LOOKED_UP].open["p99_ms"] for each in rounds]
+    looked_up = [taken[LOOKED_UP].open["p99_ms"] for taken in rounds]
     report.judge("p99, looked up on Redis, at half of the peak", looked_up, most=MAX_LOOKUP_P99_MS, unit=" ms")
-    failed = [float(sum(each[name].failed for each in rounds)) for name in (GIVEN, LOOKED_UP)]
+    failed = [float(sum(taken[name].failed for taken in rounds)) for name in (GIVEN, LOOKED_UP)]
     report.judge("requests of this service that failed", [sum(failed)], most=0, unit="")
 
 
@@ -217,7 +219,7 @@ def take_other_tasks(folder: Path, redis_url: str, options: Any, report: Report)
 
 def is_noisy(rounds: list[dict[str, Taken]]) -> bool:
     """Whether others kept the machine busy, during what is judged, in most rounds."""
-    quiet = [all(each[name].others <= MAX_OTHERS_CORES for name in JUDGED if name in each) for each in rounds]
+    quiet = [all(taken[name].others <= MAX_OTHERS_CORES for name in JUDGED if name in taken) for taken in rounds]
     print(f"\n{sum(quiet)} of {len(quiet)} rounds were quiet: others used at most {MAX_OTHERS_CORES} cores during what is judged")
     return 2 * sum(quiet) <= len(quiet)
 
@@ -235,9 +237,9 @@ def print_generator(ground: Ground) -> None:
     bare = contenders.bare(ground)
     with running([bare.child]):
         load(bare.questions[0], 1)
-        found = load(bare.questions[0], 2)
+        summary = load(bare.questions[0], 2)
     print(
-        f"the generator against a bare socket: {found['rate']:,.0f}/s, p99 {found['p99_ms']:.2f} ms; it limits nobody below that"
+        f"the generator against a bare socket: {summary['rate']:,.0f}/s, p99 {summary['p99_ms']:.2f} ms; it limits nobody below that"
     )
 
 
@@ -258,9 +260,9 @@ def main() -> int:
             print_generator(ground)
             rounds = take_all(ground, options)
             compare(rounds, report)
-            answered = sum(each[name].answered for each in rounds for name in (GIVEN, LOOKED_UP))
+            answered = sum(taken[name].answered for taken in rounds for name in (GIVEN, LOOKED_UP))
             if options.soak_seconds:
-                half = statistics.median(each[LOOKED_UP].rate for each in rounds)
+                half = statistics.median(taken[LOOKED_UP].rate for taken in rounds)
                 answered += soak(
                     contenders.service(ground), lambda question: command(question, options.soak_seconds, half), report.judge
                 )
@@ -269,7 +271,7 @@ def main() -> int:
         finally:
             redis.kill()
     noisy = is_noisy(rounds)
-    load_average = ", ".join(f"{each:.1f}" for each in psutil.getloadavg())
+    load_average = ", ".join(f"{average:.1f}" for average in psutil.getloadavg())
     print(
         f"\n{time.monotonic() - started:.0f} s on {psutil.cpu_count()} cores; load of the last 1, 5 and 15 minutes: {load_average}"
     )

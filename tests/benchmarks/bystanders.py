@@ -1,4 +1,4 @@
-"""How much of the machine somebody else used while something was measured here.
+"""How much of the machine other programs used during a measurement.
 
 Belongs here: processor time of the machine against that of our own processes. Not here: what is concluded from it.
 """
@@ -10,7 +10,7 @@ import psutil
 
 
 class Bystanders:
-    """Counts from its making on, while no process of ours ends unseen by its parent."""
+    """Counts from its creation, as long as every process of ours is waited for by its parent."""
 
     def __init__(self) -> None:
         self._began, self._machine, self._ours = time.monotonic(), _machine_s(), _ours_s()
@@ -28,8 +28,8 @@ def _machine_s() -> float:
 
 def _ours_s() -> float:
     me, total = psutil.Process(), 0.0
-    for each in (me, *me.children(recursive=True)):
+    for process in (me, *me.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
-            times = each.cpu_times()
+            times = process.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system
     return total

@@ -1,4 +1,4 @@
-"""The servers of the benchmark: how each is started and asked. All answer from one model file, one row a request.
+"""The servers of the benchmark: how each is started and called. All answer from one model file, one row a request.
 
 Belongs here: command lines, environments, installing what only the benchmark needs. Not here: measuring (bench_service.py).
 The peers get what is best for them and asks nothing of their users: no access log where the command line says so.
@@ -46,7 +46,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Contender:
-    """One server and the questions that it is asked one after the other."""
+    """One server and its questions, sent one after the other."""
 
     name: str
     child: Child
@@ -55,7 +55,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Ground:
-    """What all stand on: a scratch folder, the model in a file, the furnished home of this service."""
+    """What all contenders share: a temporary folder, the model in a file, and the filled home of this service."""
 
     folder: Path
     flights: Flights
@@ -77,12 +77,12 @@ class Ground:
 
 
 def service(ground: Ground) -> Contender:
-    """Ours, asked in both ways: with log, metrics, key, rate limit and concurrency limit on."""
+    """Ours, called in both ways: with log, metrics, key, rate limit and concurrency limit on."""
     port = free_port()
-    said = serve_environment(ground.home, USE_CASE.name, environment="test", inherited=os.environ)
-    said |= {"MLOPS_ONLINE_STORE": ground.redis_url, "MEASURED_TASK": ground.flights.task}
+    variables = serve_environment(ground.home, USE_CASE.name, environment="test", inherited=os.environ)
+    variables |= {"MLOPS_ONLINE_STORE": ground.redis_url, "MEASURED_TASK": ground.flights.task}
     child = ground.child(
-        "service", serve_command(port, service="tests.benchmarks.measured_service:Service"), port, "/readyz", **said
+        "service", serve_command(port, service="tests.benchmarks.measured_service:Service"), port, "/readyz", **variables
     )
     url, headers = f"http://127.0.0.1:{port}/predict", (f"Authorization: Bearer {ground.token}",)
     given = write_bodies(ground.flights, "features", ground.folder)
@@ -98,7 +98,7 @@ def fastapi(ground: Ground) -> Contender:
     port = free_port()
     where = ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
     command = [sys.executable, "-m", "uvicorn", "tests.benchmarks.peers.fastapi_peer:app", *where]
-    question = _question(ground, FASTAPI, port, "/predict", "lists", lambda said: float(np.ravel(said["outputs"])[0]))
+    question = _question(ground, FASTAPI, port, "/predict", "lists", lambda answer: float(np.ravel(answer["outputs"])[0]))
     return Contender(FASTAPI, ground.child("fastapi", command, port, "/ready"), (question,))
 
 
@@ -106,7 +106,7 @@ def bento(ground: Ground) -> Contender:
     port = free_port()
     command = serve_command(port, service="tests.benchmarks.peers.bento_peer:Scorer")
     variables = {"BENTOML_HOME": str(ground.folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
-    question = _question(ground, BENTO, port, "/predict", "lists", lambda said: said[0])
+    question = _question(ground, BENTO, port, "/predict", "lists", lambda answer: answer[0])
     return Contender(BENTO, ground.child("bento", command, port, "/readyz", **variables), (question,))
 
 
@@ -117,7 +117,7 @@ def mlflow(ground: Ground) -> Contender:
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), *where]
     if not model.exists():
         _save_for_mlflow(ground.flights.model, model)
-    question = _question(ground, MLFLOW, port, "/invocations", "inputs", lambda said: said["predictions"][OUTPUT][0])
+    question = _question(ground, MLFLOW, port, "/invocations", "inputs", lambda answer: answer["predictions"][OUTPUT][0])
     return Contender(MLFLOW, ground.child("mlflow", command, port, "/ping", **quiet), (question,))
 
 
@@ -129,12 +129,12 @@ def mlserver(ground: Ground) -> Contender:
     settings = {"name": "flights", "implementation": "mlserver_peer.Scorer"}
     (folder / "model-settings.json").write_text(json.dumps(settings))
     # No worker processes: MLServer's own advice where inference takes less than handing it over.
-    said = {"HOST": "127.0.0.1", "HTTP_PORT": str(port), "PARALLEL_WORKERS": "0", "DEBUG": "false"}
-    said |= {"GRPC_PORT": str(free_port()), "METRICS_PORT": str(free_port())}
-    variables = {f"MLSERVER_{name}": value for name, value in said.items()} | {"PYTHONPATH": str(PEERS)}
+    options = {"HOST": "127.0.0.1", "HTTP_PORT": str(port), "PARALLEL_WORKERS": "0", "DEBUG": "false"}
+    options |= {"GRPC_PORT": str(free_port()), "METRICS_PORT": str(free_port())}
+    variables = {f"MLSERVER_{name}": value for name, value in options.items()} | {"PYTHONPATH": str(PEERS)}
     command = [str(MLSERVER_ENVIRONMENT / "bin" / "mlserver"), "start", str(folder)]
     url = "/v2/models/flights/infer"
-    question = _question(ground, MLSERVER, port, url, "v2", lambda said: said["outputs"][0]["data"][0])
+    question = _question(ground, MLSERVER, port, url, "v2", lambda answer: answer["outputs"][0]["data"][0])
     return Contender(MLSERVER, ground.child("mlserver", command, port, "/v2/health/ready", **variables), (question,))
 
 
@@ -161,7 +161,7 @@ def bare(ground: Ground) -> Contender:
     """No server at all, only its socket: what the generator can do."""
     port = free_port()
     command = [sys.executable, str(PEERS / "bare_server.py"), str(port)]
-    question = _question(ground, "bare socket", port, "/", "features", lambda said: said["probability"])
+    question = _question(ground, "bare socket", port, "/", "features", lambda answer: answer["probability"])
     return Contender("bare socket", ground.child("bare", command, port, "/"), (question,))
 
 
@@ -188,15 +188,15 @@ def _save_for_mlflow(model: bytes, folder: Path) -> None:
     )
 
 
-def _ours(said: Any) -> float:
+def _ours(answer: Any) -> float:
     """The first number of the first row, whatever the task."""
-    first = said["predictions"][0]
+    first = answer["predictions"][0]
     return first.get("probability", first.get("prediction", next(iter(first.get("probabilities", {0: None}).values()))))
 
 
-def _ours_looked_up(said: Any) -> float:
+def _ours_looked_up(answer: Any) -> float:
     """Raises ValueError where the features did not come from Redis."""
-    prediction = said["predictions"][0]
+    prediction = answer["predictions"][0]
     if prediction["features_from"] != "online":
         raise ValueError(f"{LOOKED_UP} · features from {prediction['features_from']!r}, not 'online'. Look at flight_home.py.")
-    return _ours(said)
+    return _ours(answer)

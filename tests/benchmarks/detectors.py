@@ -73,7 +73,7 @@ def by_lsdd(reference: pl.DataFrame, window: pl.DataFrame) -> bool:
 
 
 def by_adversary(reference: pl.DataFrame, window: pl.DataFrame) -> bool:
-    """Adversarial validation: a tree tells the samples apart better than chance, on rows that it was not fitted on."""
+    """Adversarial validation: a tree separates the samples better than chance, on rows that it was not fitted on."""
     before, now = codes(reference, window)
     truth, rng = np.r_[np.zeros(len(before)), np.ones(len(now))], np.random.default_rng(0)
     order = rng.permutation(len(truth))

@@ -30,7 +30,7 @@ from tests.serving.flights import blessed
 
 SEED, REQUESTS = 0, 256
 KNOWN_AT = datetime(2013, 7, 1, 1, tzinfo=UTC)
-DEPARTS_AT = KNOWN_AT + timedelta(hours=4)  # asked two hours before, when all of it is known and none of it too old
+DEPARTS_AT = KNOWN_AT + timedelta(hours=4)  # requested two hours before, when all of it is known and none of it too old
 CARRIERS = tuple(f"{first}{second}" for first in "ABDU" for second in "AEFX")
 ORIGINS = ("EWR", "JFK", "LGA")
 DESTS = tuple(f"{first}{second}X" for first in "ABCDEF" for second in "ABCDEF")
@@ -54,7 +54,7 @@ class Flights:
         words = [[chance.choice(known) for known in SIGNATURE.categories.values()] for _ in range(REQUESTS)]
         self.named = [dict(zip(SIGNATURE.inputs, (*a, *b), strict=True)) for a, b in zip(numbers, words, strict=True)]
         self.plain = [(*a, *_codes(b)) for a, b in zip(numbers, words, strict=True)]
-        self.asked = [_flight(chance) for _ in range(REQUESTS)]
+        self.flights = [_flight(chance) for _ in range(REQUESTS)]
 
     @cached_property
     def model(self) -> bytes:
@@ -68,14 +68,14 @@ class Flights:
 
     def bodies(self, form: str) -> bytes:
         """One request a line, one row a request: our `features` or `rows`, or a peer's `lists`, `inputs` or `v2`."""
-        said = (self._body(form, number) for number in range(REQUESTS))
-        return b"\n".join(json.dumps(each, separators=(",", ":")).encode() for each in said)
+        bodies = (self._body(form, number) for number in range(REQUESTS))
+        return b"\n".join(json.dumps(body, separators=(",", ":")).encode() for body in bodies)
 
     def _body(self, form: str, number: int) -> dict[str, Any]:
         tensor = {"name": INPUT, "shape": [1, WIDTHS[0]], "datatype": "FP32", "data": self.plain[number]}
         forms: dict[str, dict[str, Any]] = {
             "features": {"features": [self.named[number]]},
-            "rows": {"rows": [self.asked[number]]},
+            "rows": {"rows": [self.flights[number]]},
             "lists": {"features": [self.plain[number]]},
             "inputs": {"inputs": [self.plain[number]]},
             "v2": {"inputs": [tensor]},
@@ -124,8 +124,8 @@ def _fill_features(home: Home, redis_url: str) -> None:
     known = features_of(store)
     for number, (view, keys) in enumerate(KEYS.items()):
         entities = [{keys[0]: first} for first in ENTITIES[keys[0]]]
-        entities = [{**each, keys[1]: second} for each in entities for second in ENTITIES[keys[1]]] if keys[1:] else entities
-        rows = [{**each, "at": KNOWN_AT, "value": number + place / 10} for place, each in enumerate(entities)]
+        entities = [{**entity, keys[1]: second} for entity in entities for second in ENTITIES[keys[1]]] if keys[1:] else entities
+        rows = [{**entity, "at": KNOWN_AT, "value": number + place / 10} for place, entity in enumerate(entities)]
         fill(home.root, view, rows, known[view])
         store.materialize(view, KNOWN_AT - timedelta(days=1))
 

