@@ -25,11 +25,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason=N
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A home in which four days of weather have been carried from landing to the validated table, one run a day."""
+    """A home in which four days of weather went from landing to the validated table, one run a day."""
     home = Home(tmp_path_factory.mktemp("home"))
     landing = Landing(home.landing)
-    for each in deliveries(package_folder(), FIRST, LAST):
-        landing.put("flight_delay", each.table, day=each.partition, rows=each.rows)
+    for delivery in deliveries(package_folder(), FIRST, LAST):
+        landing.put("flight_delay", delivery.table, day=delivery.partition, rows=delivery.rows)
     home.dagster.mkdir()
     shutil.copy(PROJECT / "dagster.yaml", home.dagster)
     with pytest.MonkeyPatch.context() as patch:

@@ -16,8 +16,8 @@ METRICS = ("auc", "brier", "ece")
 def _calls(trials: int, champion_noise: float, seed: int) -> dict[str, int]:
     """How often the challenger is called better, by metric."""
     rng = np.random.default_rng(seed)
-    found = [_compared(champion_noise, rng) for _ in range(trials)]
-    return {metric: sum(comparison[metric].better for comparison in found) for metric in METRICS}
+    compared = [_compared(champion_noise, rng) for _ in range(trials)]
+    return {metric: sum(comparison[metric].better for comparison in compared) for metric in METRICS}
 
 
 def _compared(champion_noise: float, rng: np.random.Generator) -> dict[str, Comparison]:

@@ -55,8 +55,8 @@ def _values(name: str, rng: np.random.Generator, rows: int) -> NDArray[Any]:
 def _drifted(change: pl.Expr | None, rng: np.random.Generator) -> set[str]:
     bins = profile_reference(_month(rng, 6000), NUMERIC, CATEGORICAL)
     served = _month(rng, 1500)
-    found = compare_profiles(bins, profile_like(bins, served if change is None else served.with_columns(change)), SPEC)
-    return {column.name for column in found if column.drifted}
+    comparison = compare_profiles(bins, profile_like(bins, served if change is None else served.with_columns(change)), SPEC)
+    return {column.name for column in comparison if column.drifted}
 
 
 def test_an_unchanged_month_never_alarms() -> None:
@@ -78,9 +78,9 @@ def test_an_unchanged_month_never_alarms() -> None:
 )
 def test_a_planted_change_is_nearly_always_detected_and_only_there(column: str, change: pl.Expr) -> None:
     rng = np.random.default_rng(2)
-    found = [_drifted(change, rng) for _ in range(20)]
-    assert sum(column in names for names in found) >= 19
-    assert sum(len(names - {column}) for names in found) == 0
+    drifted = [_drifted(change, rng) for _ in range(20)]
+    assert sum(column in names for names in drifted) >= 19
+    assert sum(len(names - {column}) for names in drifted) == 0
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "seasonal"])

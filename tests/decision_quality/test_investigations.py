@@ -22,39 +22,39 @@ Confusion = Counter[tuple[str, str]]
 
 def confusion(seed: int) -> Confusion:
     """The number of faults by their kind and the kind of the first cause."""
-    found: Confusion = Counter()
+    counts: Confusion = Counter()
     for number, fault in enumerate(FAULTS):
         world = World.sound(seed + number)
         fault.inject(world)
         causes = investigate(investigated(world)).causes
-        found[fault.kind, causes[0].kind if causes else NOTHING] += 1
-    return found
+        counts[fault.kind, causes[0].kind if causes else NOTHING] += 1
+    return counts
 
 
-def table(found: Confusion) -> str:
+def table(counts: Confusion) -> str:
     """Rows by truth, columns by what the investigation says first, as Markdown."""
-    columns = [*Kind, *([NOTHING] if any(said == NOTHING for _, said in found) else [])]
-    rows = [f"| {kind} | " + " | ".join(str(found[kind, said] or "") for said in columns) + " |" for kind in Kind]
+    columns = [*Kind, *([NOTHING] if any(cause == NOTHING for _, cause in counts) else [])]
+    rows = [f"| {kind} | " + " | ".join(str(counts[kind, cause] or "") for cause in columns) + " |" for kind in Kind]
     return "\n".join([f"| fault | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|", *rows])
 
 
-def right(found: Confusion) -> float:
-    return sum(found[kind, kind] for kind in Kind) / found.total()
+def right(counts: Confusion) -> float:
+    return sum(counts[kind, kind] for kind in Kind) / counts.total()
 
 
 def test_the_first_cause_is_right_for_nine_faults_of_ten() -> None:
-    found = confusion(SEED)
+    counts = confusion(SEED)
     by_kind = Counter(fault.kind for fault in FAULTS)
     assert len(FAULTS) >= 40 and min(by_kind[kind] for kind in Kind) >= 5
-    assert right(found) >= 0.9, table(found)
-    assert all(found[kind, kind] >= 0.6 * by_kind[kind] for kind in Kind), table(found)
+    assert right(counts) >= 0.9, table(counts)
+    assert all(counts[kind, kind] >= 0.6 * by_kind[kind] for kind in Kind), table(counts)
 
 
 def test_without_a_fault_no_cause_is_likely() -> None:
     """Of a false alarm of the performance, or of the drift of some input."""
-    said = []
+    likely = []
     for number in range(NULLS):
         world, inputs = World.sound(SEED + 500 + number), LINE.features.inputs
         world.alarms = (Alarm("drift", Verdict.ALARM, "1 input has drifted.", (inputs[number % len(inputs)],)),) * (number % 2)
-        said += [cause for cause in investigate(investigated(world)).causes[:1] if cause.confidence >= LIKELY]
-    assert len(said) <= 1, said
+        likely += [cause for cause in investigate(investigated(world)).causes[:1] if cause.confidence >= LIKELY]
+    assert len(likely) <= 1, likely

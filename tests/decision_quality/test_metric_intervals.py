@@ -48,7 +48,7 @@ def test_the_interval_has_the_metric_of_the_population(
     rng = np.random.default_rng(0)
     population, hits = sampled(rng, POPULATION).measure(metrics), dict.fromkeys(metrics, 0)
     for trial in range(TRIALS):
-        for name, found in intervals(sampled(rng, ROWS), metrics, seed=trial, resamples=100).items():
-            hits[name] += found.low <= population[name] <= found.high
+        for name, interval in intervals(sampled(rng, ROWS), metrics, seed=trial, resamples=100).items():
+            hits[name] += interval.low <= population[name] <= interval.high
     # A percentile interval of 100 resamples holds some 93% of 400 rows.
     assert all(binom.ppf(0.001, TRIALS, 0.92) <= count for count in hits.values()), hits

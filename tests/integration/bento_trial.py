@@ -80,7 +80,7 @@ def served(bento: Path, python: Path, home: Home, variables: Mapping[str, str]) 
 
 
 def send_requests(url: str, token: str, home: Home) -> None:
-    """One request of each kind; the log holds every answer."""
+    """Sends one request of each kind; the log has every answer."""
     with LiveService(url) as stranger, pytest.raises(RequestRefused, match="no API key"):
         stranger.predict([FLIGHT])
     with LiveService(url, token) as client:

@@ -1,4 +1,4 @@
-"""The requests of README.md, docs/serving.md and deploy/README.md, sent to a running service as they are there."""
+"""The requests of README.md, docs/serving.md and deploy/README.md, sent verbatim to a running service."""
 
 import re
 import subprocess

@@ -121,7 +121,7 @@ def test_every_run_is_a_valid_job_with_its_declared_pod_however_it_was_started(
 
 
 def fail_newest(instance: dg.DagsterInstance, kubernetes: KubernetesServer, fault: str) -> dg.DagsterRun:
-    """Ends the pod of the only run that has started; the run, once the platform has seen that."""
+    """Ends the pod of the only run that has started; the run, once the platform has noticed that."""
     wait_for("a started run", lambda: instance.get_runs(STARTED))
     (run,) = instance.get_runs(STARTED)
     kubernetes.jobs[f"dagster-run-{run.run_id}"].fail(fault)

@@ -154,7 +154,7 @@ def test_failures_of_the_server_are_an_alarm_and_the_cost_is_shown_with_its_form
     assert watch.metadata["cost_per_1000"] == pytest.approx(1000 * hours * 3600 / 20, rel=1e-3)
 
 
-def test_it_looks_again_at_its_interval_whatever_else_happens_and_by_hand(watch: Watch) -> None:
+def test_the_check_runs_again_at_its_interval_whatever_else_happens_and_by_hand(watch: Watch) -> None:
     send(watch.servers[0], BOUNDS.min_requests)
     before = datetime.now(UTC)
     result = watch.tick()

@@ -69,7 +69,7 @@ class Platform:
         return tables.scan(path).collect() if tables.exists(path) else pl.DataFrame()
 
     def is_done(self) -> bool:
-        """Every row of the days that have landed is there once, the newest values are online, and nothing runs."""
+        """Every row of the landed days is stored once, the newest values are online, and nothing runs."""
         applied, filled = self.rows(names.validated, "applications"), self.rows(names.feature, "last_payment")
         is_whole = (len(applied), len(filled)) == (A_DAY * self.days, CUSTOMERS * self.days)
         with suppress(OnlineStoreDown):
@@ -115,7 +115,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             yield Platform(environment, instance, postgres, redis, sent, restarts)
 
 
-def test_what_begins_during_an_outage_of_postgres_ends_well(platform: Platform) -> None:
+def test_runs_that_begin_during_an_outage_of_postgres_succeed(platform: Platform) -> None:
     """The home is new, its first run is under way, and nothing serves yet."""
     wait_until(platform.is_running, "no run begins")
     platform.postgres.kill()

@@ -53,7 +53,7 @@ def platform(place: Path, variables: dict[str, str]) -> Iterator[str]:
 
 
 def mlops(command: str, place: Path, variables: dict[str, str]) -> str:
-    """What the command prints; it has to end well."""
+    """The output of the command, which has to succeed."""
     name, *arguments = shlex.split(command, comments=True)
     done = subprocess.run(
         [sys.executable, "-m", "mlops_assets", *arguments], cwd=place, env=variables, capture_output=True, text=True, check=False

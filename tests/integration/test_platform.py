@@ -65,7 +65,7 @@ def wait_for_health(url: str, seconds: float) -> dict[str, bool]:
         time.sleep(0.5)
 
 
-def test_all_are_ready_and_no_process_outlives_the_block(tmp_path: Path) -> None:
+def test_all_processes_are_ready_and_none_outlives_the_block(tmp_path: Path) -> None:
     with running_platform(environment(tmp_path), everything=True) as addresses:
         assert get(f"{addresses['service']}/livez")
         assert "MLflow" in get(addresses["mlflow"]).text

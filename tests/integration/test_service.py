@@ -78,8 +78,8 @@ class Replicas:
     def point(self, version: int) -> Plan:
         return self.taken(self.deployment.point(version, AT, "better"))
 
-    def route(self, **beside: Any) -> Plan:
-        return self.taken(self.deployment.route(**beside, at=AT, reason="a test"))
+    def route(self, **slots: Any) -> Plan:
+        return self.taken(self.deployment.route(**slots, at=AT, reason="a test"))
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def probability(version: int) -> float:
 
 
 def arms(server: Server, rows: list[dict[str, Any]]) -> list[str]:
-    return [each["arm"] for each in server.predict({"rows": rows}).content["predictions"]]
+    return [prediction["arm"] for prediction in server.predict({"rows": rows}).content["predictions"]]
 
 
 def test_without_a_champion_a_server_is_alive_and_not_ready(replicas: Replicas):
@@ -142,7 +142,7 @@ def test_many_rows_are_answered_in_order_and_an_explanation_adds_up(replicas: Re
     rows = flights(0, 1000)
     predictions = replicas.first.predict({"rows": rows}).content["predictions"]
     kept = log_of(replicas.home).read()[0].select("prediction_id", "flight").rows()
-    flights_by_id = {each["prediction_id"]: row["flight"] for each, row in zip(predictions, rows, strict=True)}
+    flights_by_id = {prediction["prediction_id"]: row["flight"] for prediction, row in zip(predictions, rows, strict=True)}
     assert flights_by_id.items() <= dict(kept).items()
     (explained,) = replicas.first.predict({"rows": [FLIGHT], "explain": True}).content["predictions"]
     baseline = explained["explanation"]["baseline_probability"]
@@ -178,14 +178,14 @@ def test_a_canary_has_its_declared_share_is_equal_on_both_replicas_and_grows_by_
     for share in (0.05, 0.2):
         plan = replicas.route(challenger=2, share=share)
         first, second = (server.predict({"rows": rows}).content for server in replicas.both)
-        arms_by_share.append([each["arm"] for each in first["predictions"]])
-        assert arms_by_share[-1] == [each["arm"] for each in second["predictions"]]
+        arms_by_share.append([prediction["arm"] for prediction in first["predictions"]])
+        assert arms_by_share[-1] == [prediction["arm"] for prediction in second["predictions"]]
         least, most = binom.interval(0.999, len(rows), share)
         assert least <= arms_by_share[-1].count("challenger") <= most
         kept = log_of(replicas.home).read()[0]
         logged = {name: values for name, *values in kept.select("prediction_id", "arm", "plan", "flight").iter_rows()}
-        for row, each in zip(rows, first["predictions"], strict=True):
-            assert logged[each["prediction_id"]] == [each["arm"], plan.number, row["flight"]]
+        for row, prediction in zip(rows, first["predictions"], strict=True):
+            assert logged[prediction["prediction_id"]] == [prediction["arm"], plan.number, row["flight"]]
     for small, large in zip(*arms_by_share, strict=True):
         assert large == "challenger" or small == "champion"
     replicas.route()
@@ -196,7 +196,7 @@ def test_an_a_b_test_keeps_each_client_in_one_arm_on_every_replica(replicas: Rep
     clients = [f"N{number}" for number in range(300)]
     requests = [[row | {"tailnum": client} for row, client in zip(flights(at, 300), clients, strict=True)] for at in (0, 5000)]
     answers = [arms(server, rows) for server in replicas.both for rows in requests]
-    assert all(each == answers[0] for each in answers) and 100 < answers[0].count("challenger") < 200
+    assert all(answer == answers[0] for answer in answers) and 100 < answers[0].count("challenger") < 200
     replicas.route()
 
 
@@ -258,12 +258,12 @@ def test_no_request_fails_while_a_replica_is_drained_and_started_again(replicas:
         large.request("POST", "/predict", json.dumps({"rows": flights(0, 10_000)}))
         time.sleep(0.1)  # its processing takes some tenths of a second
         assert leaving.end(signal.SIGTERM) == 0
-        response = {each["prediction_id"] for each in json.loads(large.getresponse().read())["predictions"]}
+        answered_ids = {prediction["prediction_id"] for prediction in json.loads(large.getresponse().read())["predictions"]}
         gone_at = time.monotonic()
         leaving.start()
         wait_until(lambda: leaving.answers("/readyz"), 30, leaving.last_words)
     assert flow.refused.total() == 0 and flow.sent == flow.answers and flow.moments[-1] > gone_at
-    assert sorted(flow.logged["prediction_id"]) == sorted(flow.answered.keys() | response)
+    assert sorted(flow.logged["prediction_id"]) == sorted(flow.answered.keys() | answered_ids)
     with traffic(leaving) as flow:
         time.sleep(0.2)
     assert flow.sent == flow.answers > 0 and flow.difference() == AGREED
@@ -275,7 +275,7 @@ def log_lines(server: Server) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if "Starting production HTTP BentoServer" not in line]
 
 
-def test_what_a_server_writes_is_json_with_moment_level_and_message(replicas: Replicas):
+def test_log_lines_of_a_server_are_json_with_moment_level_and_message(replicas: Replicas):
     for line in log_lines(replicas.first):
         assert {"at", "level", "name", "message"} <= line.keys()
     assert any("version 1 serves" in line["message"] for line in log_lines(replicas.first))

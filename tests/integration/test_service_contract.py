@@ -1,4 +1,4 @@
-"""What clients may send to a running service: everything that its document allows, and what it does not."""
+"""What clients may send to a running service: everything that its schema allows, and what it does not."""
 
 import gzip
 import json
@@ -68,7 +68,7 @@ def test_schemathesis_finds_no_response_that_the_document_does_not_describe(serv
     assert server.counted("mlops_requests_total", status="500") == 0
 
 
-def test_what_the_document_allows_is_answered(server: Server):
+def test_a_request_that_the_schema_allows_is_answered(server: Server):
     operation = schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/docs.json")["/predict"]["POST"]
     answered = 0
 
@@ -94,11 +94,11 @@ def test_a_hundred_megabytes_are_refused_however_they_come_and_never_held(server
     announced, chunked = f"Content-Length: {100 * MB}", "Transfer-Encoding: chunked"
     before = server.counted("mlops_requests_total", status="413")
     with unharmed(server, max_grown_mb=4 * MOST / MB + 60), ThreadPoolExecutor(8) as clients:
-        response = [clients.submit(sent, server, announced, [piece] * count) for _ in range(4)]
-        response += [clients.submit(sent, server, chunked, [chunk] * count) for _ in range(4)]
-        assert {each.result() for each in response} <= {413, None}
+        responses = [clients.submit(sent, server, announced, [piece] * count) for _ in range(4)]
+        responses += [clients.submit(sent, server, chunked, [chunk] * count) for _ in range(4)]
+        assert {answer.result() for answer in responses} <= {413, None}
         assert sent(server, f"{announced}\r\nExpect: 100-continue", []) == 413
-    assert server.counted("mlops_requests_total", status="413") == before + len(response) + 1
+    assert server.counted("mlops_requests_total", status="413") == before + len(responses) + 1
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_the_largest_body_that_is_read_delays_no_other_request(server: Server, s
 
 def test_ten_thousand_wrong_rows_delay_no_other_request(server: Server):
     with unharmed(server, max_grown_mb=60):
-        response = [server.predict({"rows": [{}] * 10_000}) for _ in range(5)]
-    assert {each.status for each in response} == {400} and len(response[0].content["errors"]) == 20
-    assert response[0].content["total_errors"] < 1100  # of 60,000: the rest is not searched for
+        responses = [server.predict({"rows": [{}] * 10_000}) for _ in range(5)]
+    assert {answer.status for answer in responses} == {400} and len(responses[0].content["errors"]) == 20
+    assert responses[0].content["total_errors"] < 1100  # of 60,000: the rest is not searched for
 
 
 # --- what is no request -----------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def test_a_compressed_body_is_refused_by_its_header(server: Server):
 def test_above_the_rate_a_429_has_the_time_to_wait(narrow: Server):
     with traffic(narrow, clients=1, asks=(ask.given,)) as flow:
         time.sleep(1.5)
-    response = next(each for each in iter(lambda: narrow.predict(ask.given(0)), None) if each.status == 429)
+    response = next(candidate for candidate in iter(lambda: narrow.predict(ask.given(0)), None) if candidate.status == 429)
     assert int(response.headers["retry-after"]) >= 1 and response.content["error"]["legal"] == "20 requests a second for each key"
     assert set(flow.refused) == {429} and flow.sent == flow.answers + flow.refused[429]
     assert 40 <= flow.answers <= 55 and flow.difference().answered_not_logged == 0  # a burst of 20, and 20 a second
@@ -192,7 +192,7 @@ def test_a_key_is_valid_from_its_creation_to_its_revocation_while_the_server_run
 
 
 def test_a_full_service_refuses_at_once_with_the_time_to_wait(narrow: Server):
-    """The last test of this server: a request that timed out goes on for a while, and delays others."""
+    """The last test of this server: a request that timed out continues for a while, and delays others."""
     key = {"X-API-Key": ApiKeys(narrow.home.keys).add("last", datetime.now(UTC), lambda: "last" * 11)}
     wait_until(lambda: narrow.predict(ask.given(0), **key).status == 200, 3, lambda: "does not know the key")
     with ThreadPoolExecutor(1) as large:

@@ -1,4 +1,4 @@
-"""What strangers and operators read of a server that fails: one clear message, and no folder, address or stack frame."""
+"""What clients and operators read of a server that fails: one clear message, and no folder, address or stack frame."""
 
 import json
 import re
@@ -67,8 +67,8 @@ def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), REQUESTS, ids=lambda value: str(value)[:24])
 def test_no_response_shows_what_is_inside(crashing: Server, method: str, path: str, body: bytes, status: int):
-    found, text = response_text(crashing, method, path, body)
-    assert (found, is_internal(crashing, text)) == (status, []), text[:500]
+    status_code, text = response_text(crashing, method, path, body)
+    assert (status_code, is_internal(crashing, text)) == (status, []), text[:500]
 
 
 def test_the_operator_reads_the_cause_of_a_crash_in_the_log(crashing: Server):

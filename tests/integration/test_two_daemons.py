@@ -1,4 +1,4 @@
-"""Daemons of two DAGSTER_HOMEs with one event log on a real Postgres: one works, another is refused, a killed one goes on at once."""
+"""Daemons of two DAGSTER_HOMEs with one event log on a real Postgres: one works, another is refused, a killed one can be restarted at once."""
 
 import os
 import subprocess

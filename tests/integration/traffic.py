@@ -95,7 +95,7 @@ class Traffic:
     _lock: Lock = field(default_factory=Lock)
 
     def run(self, number: int) -> None:
-        """One client, from its first request to `stopped`."""
+        """Runs one client, from its first request to `stopped`."""
         client = _Client(self, number)
         for turn in itertools.count(number * 1000):
             if self.stopped.is_set():

@@ -31,7 +31,7 @@ def with_features_in_memory(use_case: UseCase) -> Service:
 
 
 def that_crashes() -> Service:
-    """A lookup that fails as no code expects, in a message with what strangers must not read."""
+    """A lookup that fails unexpectedly, with a message that clients must not read."""
     environment = read_environment(os.environ, Path.cwd())
 
     def look_up(_columns: Columns) -> LookupResult:
