@@ -29,8 +29,8 @@ def test_a_percentile_is_in_the_bucket_of_the_true_one(seconds: list[float], sha
     true = float(np.quantile(seconds, share, method="inverted_cdf"))
     edges = [0.0, *LATENCY_S, math.inf]
     at = int(np.searchsorted(edges, true)) if true else 1
-    found = counted(seconds).quantile(share)
-    assert edges[at - 1] <= found <= min(edges[at], LATENCY_S[-1]), (true, found)
+    quantile = counted(seconds).quantile(share)
+    assert edges[at - 1] <= quantile <= min(edges[at], LATENCY_S[-1]), (true, quantile)
 
 
 @given(st.lists(SECONDS, max_size=200), st.sampled_from(LATENCY_S))

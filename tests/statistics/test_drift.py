@@ -84,9 +84,9 @@ def test_new_nulls_alone_are_drift() -> None:
     rng = np.random.default_rng(0)
     current = np.where(rng.uniform(size=5000) < 0.3, np.nan, rng.normal(size=5000))
     one, two = profiled(rng.normal(size=5000), current)
-    (found,) = compare_profiles({"x": one}, {"x": two}, Drift())
-    assert found.drifted
-    assert found.missing_change == pytest.approx(0.3, abs=0.02)
+    (column,) = compare_profiles({"x": one}, {"x": two}, Drift())
+    assert column.drifted
+    assert column.missing_change == pytest.approx(0.3, abs=0.02)
 
 
 def test_a_shift_next_to_a_point_mass_is_detected() -> None:
@@ -98,8 +98,8 @@ def test_a_shift_next_to_a_point_mass_is_detected() -> None:
 
 def test_a_new_category_counts_and_has_no_ks() -> None:
     one, two = CategoricalProfile({"JFK": 900, "LGA": 100}, 0), CategoricalProfile({"JFK": 500, "HND": 500}, 0)
-    (found,) = compare_profiles({"origin": one}, {"origin": two}, Drift())
-    assert found.drifted and found.ks is None
+    (column,) = compare_profiles({"origin": one}, {"origin": two}, Drift())
+    assert column.drifted and column.ks is None
     assert js(*shares(comparable_bins(CategoricalProfile({"a": 10}, 0), CategoricalProfile({"b": 10}, 0)))) == pytest.approx(1)
 
 
@@ -107,8 +107,8 @@ def test_a_new_category_counts_and_has_no_ks() -> None:
 def test_a_number_drifts_only_when_psi_and_ks_both_say_so(max_psi: float, max_ks: float, drifted: bool) -> None:
     rng = np.random.default_rng(0)
     one, two = profiled(rng.normal(size=2000), rng.normal(1, 1, 2000))
-    (found,) = compare_profiles({"x": one}, {"x": two}, Drift(max_psi=max_psi, max_ks=max_ks))
-    assert found.drifted is drifted
+    (column,) = compare_profiles({"x": one}, {"x": two}, Drift(max_psi=max_psi, max_ks=max_ks))
+    assert column.drifted is drifted
 
 
 def test_too_few_rows_raise_no_alarm() -> None:
@@ -122,13 +122,13 @@ def test_a_number_out_of_the_range_of_the_reference_is_a_new_value() -> None:
     reference, current = rng.uniform(0, 1, 5000), rng.uniform(0, 1, 2000)
     current[:300] = 1.5
     one, two = profiled(reference, current)
-    (found,) = compare_profiles({"x": one}, {"x": two}, Drift())
-    assert found.changed == ("new values",) and found.new_share == pytest.approx(0.15, abs=0.005)
+    (column,) = compare_profiles({"x": one}, {"x": two}, Drift())
+    assert column.changed == ("new values",) and column.new_share == pytest.approx(0.15, abs=0.005)
     (same,) = compare_profiles({"x": one}, {"x": profiled(reference, rng.uniform(0, 1, 2000))[1]}, Drift())
     assert not same.drifted and same.new_share < 0.005
 
 
 def test_an_empty_window_is_compared_without_harm() -> None:
     one, two = profiled(np.arange(2000.0), np.array([]))
-    (found,) = compare_profiles({"x": one}, {"x": two}, Drift())
-    assert not found.drifted and np.isfinite([found.psi, found.js]).all()
+    (column,) = compare_profiles({"x": one}, {"x": two}, Drift())
+    assert not column.drifted and np.isfinite([column.psi, column.js]).all()

@@ -58,12 +58,12 @@ def nannyml_auc() -> Any:
 def test_the_estimate_of_auc_is_nannymls_and_of_the_others_that_of_the_formula(seed: int, skill: float) -> None:
     rng = np.random.default_rng(seed)
     labelled, served = drawn(TASKS[0], 4000, rng), drawn(TASKS[0], 2000, rng, skill=skill).output
-    found = estimated(TASKS[0], labelled, served, draws=60)
+    estimates = estimated(TASKS[0], labelled, served, draws=60)
     probability = Calibration.of(*labelled).of_labels(served)
     brier = probability * (1 - served) ** 2 + (1 - probability) * served**2
     for name, exact in {"auc": nannyml_auc()(probability, served), "brier": brier.mean()}.items():
-        half = (found[name].high - found[name].low) / 2
-        assert abs(found[name].value - exact) < 0.6 * half + 1e-9, name
+        half = (estimates[name].high - estimates[name].low) / 2
+        assert abs(estimates[name].value - exact) < 0.6 * half + 1e-9, name
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task.declared).__name__)
@@ -73,9 +73,9 @@ def test_intervals_hold_the_metrics_of_labels_that_come_later(task: Task[Any]) -
     for attempt in range(20):
         labelled, later = drawn(task, 3000, rng), drawn(task, 800, rng, skill=0.6 + 0.04 * attempt)
         realised = task.sample(*later).measure(task.metrics)
-        found = estimated(task, labelled, later.output, draws=40)
+        estimates = estimated(task, labelled, later.output, draws=40)
         # The metrics of one attempt are not independent: one of them is counted.
-        hits.append(found[task.main_metric].low <= realised[task.main_metric] <= found[task.main_metric].high)
+        hits.append(estimates[task.main_metric].low <= realised[task.main_metric] <= estimates[task.main_metric].high)
     assert sum(hits) >= 16  # at 90%, with probability 0.96; draws=40 cuts the tails
 
 

@@ -114,7 +114,7 @@ def numbers(rows: pl.DataFrame) -> Any:
 
 @pytest.mark.parametrize("tails", ["normal", "lognormal", "mostly none"])
 def test_a_correlation_changes_by_chance_as_often_as_stated_also_with_heavy_tails(tails: str) -> None:
-    rng, found = np.random.default_rng(3), list[float]()
+    rng, p_values = np.random.default_rng(3), list[float]()
     for _ in range(300):
         sides = list[pl.DataFrame]()
         for count in (2000, 1000):
@@ -127,8 +127,8 @@ def test_a_correlation_changes_by_chance_as_often_as_stated_also_with_heavy_tail
             sides.append(pl.DataFrame({"wind": wind, "rain": rain}))
         bins = bins_of(sides[0], categorical=[])
         (pair,) = compare_correlations(*(bins.profile(side.lazy()) for side in sides), numbers(sides[0]))
-        found.append(pair.p)
-    assert np.mean(np.array(found) < 0.05) <= 0.1 and np.mean(np.array(found) < 0.5) == pytest.approx(0.5, abs=0.12)
+        p_values.append(pair.p)
+    assert np.mean(np.array(p_values) < 0.05) <= 0.1 and np.mean(np.array(p_values) < 0.5) == pytest.approx(0.5, abs=0.12)
 
 
 def test_a_constant_column_has_no_correlation() -> None:
@@ -140,8 +140,8 @@ def test_a_constant_column_has_no_correlation() -> None:
 @pytest.mark.parametrize("shift", [0.0, 0.2, 1.0])
 def test_distances_are_scipys_on_the_same_bins(shift: float) -> None:
     reference, current = flights(1), flights(2, 3000, shift)
-    found = distances(reference, current)
-    for name, column in found.items():
+    by_column = distances(reference, current)
+    for name, column in by_column.items():
         one: Any = profile_reference(reference, NUMERIC, CATEGORICAL)[name]
         counts = comparable_bins(one, one.like(current[name]))
         if isinstance(one, NumericProfile):
@@ -165,7 +165,7 @@ def test_distances_are_scipys_on_the_same_bins(shift: float) -> None:
 @pytest.mark.parametrize("shift", [0.0, 0.2, 1.0])
 def test_wasserstein_is_evidentlys_of_rows_at_the_means_of_their_bins(shift: float) -> None:
     reference, current = flights(1), flights(2, 3000, shift)
-    bins, found = bins_of(reference), distances(reference, current)
+    bins, by_column = bins_of(reference), distances(reference, current)
     for name in NUMERIC:
         sides = list[Any]()
         for rows in (reference, current):
@@ -174,9 +174,9 @@ def test_wasserstein_is_evidentlys_of_rows_at_the_means_of_their_bins(shift: flo
             sides.append(pd.Series(pd.Series(values).groupby(place).transform("mean")))
         test: Any = get_stattest(sides[0], sides[1], ColumnType.Numerical, "wasserstein")
         expected = test.func(sides[0], sides[1], ColumnType.Numerical, 0.1)[0] * np.std(sides[0]) / reference[name].std(ddof=0)
-        assert found[name].wasserstein == pytest.approx(expected, rel=1e-6)
+        assert by_column[name].wasserstein == pytest.approx(expected, rel=1e-6)
         exact = stats.wasserstein_distance(*(rows[name].drop_nulls() for rows in (reference, current)))
-        assert found[name].wasserstein == pytest.approx(exact / reference[name].std(ddof=0), abs=0.05), "bins lose little"
+        assert by_column[name].wasserstein == pytest.approx(exact / reference[name].std(ddof=0), abs=0.05), "bins lose little"
 
 
 def test_an_empty_window_and_unseen_values_have_distances() -> None:
@@ -190,5 +190,5 @@ def test_an_empty_window_and_unseen_values_have_distances() -> None:
 
 def test_infinities_are_in_the_outer_bins_and_make_no_distance_infinite() -> None:
     reference = flights(1)
-    found = distances(reference, reference.with_columns(wind=pl.lit(math.inf)))["wind"]
-    assert math.isfinite(found.wasserstein or math.nan) and found.js > 0.8
+    column = distances(reference, reference.with_columns(wind=pl.lit(math.inf)))["wind"]
+    assert math.isfinite(column.wasserstein or math.nan) and column.js > 0.8

@@ -89,10 +89,10 @@ def test_calibration_is_to_the_last_bit_that_of_a_count_for_each_bin(rows: int, 
     parts = (tally.rows, tally.rows * tally.probability, tally.positive)
     counted, expected, positive = (np.bincount(place, weights=part, minlength=bins) for part in parts)
     full = counted > 0
-    for found, count in zip(
+    for values, count in zip(
         tally.calibration(bins), (expected[full] / counted[full], positive[full] / counted[full], counted[full]), strict=True
     ):
-        np.testing.assert_array_equal(found, count)
+        np.testing.assert_array_equal(values, count)
 
 
 def test_the_losses_of_a_sample_are_computed_once_for_all_resamples() -> None:
@@ -118,9 +118,9 @@ def test_the_interval_is_that_of_a_slow_loop(metric: str) -> None:
     slow = [
         measure(metric, BinarySample(truth[rows], probability[rows])) for rows in (rng.integers(0, 300, 300) for _ in range(100))
     ]
-    found = interval(metric, BinarySample(truth, probability), seed=7, resamples=100)
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, (0.025, 0.975))))
-    assert found.low < found.value < found.high
+    bounds = interval(metric, BinarySample(truth, probability), seed=7, resamples=100)
+    assert (bounds.low, bounds.high) == pytest.approx(tuple(np.quantile(slow, (0.025, 0.975))))
+    assert bounds.low < bounds.value < bounds.high
 
 
 def test_the_comparison_is_that_of_a_slow_loop() -> None:
@@ -132,9 +132,9 @@ def test_the_comparison_is_that_of_a_slow_loop() -> None:
         slow.append(
             measure("brier", BinarySample(truth[rows], poor[rows])) - measure("brier", BinarySample(truth[rows], good[rows]))
         )
-    found = compare("brier", BinarySample(truth, good), BinarySample(truth, poor), seed=5, resamples=100)
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, (0.05, 0.95))))
-    assert found.better
+    comparison = compare("brier", BinarySample(truth, good), BinarySample(truth, poor), seed=5, resamples=100)
+    assert (comparison.low, comparison.high) == pytest.approx(tuple(np.quantile(slow, (0.05, 0.95))))
+    assert comparison.better
 
 
 SAMPLES = {"ties": 0.1, "distinct": None, "one class": -1.0}
@@ -152,23 +152,23 @@ def sampled(kind: str) -> tuple[Array, Array, Array]:
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_all_intervals_at_once_are_to_the_last_bit_those_of_a_loop_per_metric(kind: str) -> None:
     truth, probability, _ = sampled(kind)
-    ranked, found = BinarySample(truth, probability), intervals(BinarySample(truth, probability), METRICS, seed=3, resamples=40)
-    assert [*found] == [*METRICS]
+    ranked, at_once = BinarySample(truth, probability), intervals(BinarySample(truth, probability), METRICS, seed=3, resamples=40)
+    assert [*at_once] == [*METRICS]
     for name, metric in METRICS.items():
         rng, value = np.random.default_rng(3), metric(ranked.tally())
         draws = np.array([metric(ranked.tally(rng.integers(0, 200, 200))) for _ in range(40)])
         if name == "ece":
             draws = np.clip(draws - draws.mean() + value, 0, 1)
         expected = (np.nan, np.nan) if np.isnan(value) else np.nanquantile(draws, ((1 - 0.95) / 2, 1 - (1 - 0.95) / 2))
-        assert repr(found[name]) == repr(Interval(value, *map(float, expected)))
-        assert str(interval(name, BinarySample(truth, probability), seed=3, resamples=40)) == str(found[name])
+        assert repr(at_once[name]) == repr(Interval(value, *map(float, expected)))
+        assert str(interval(name, BinarySample(truth, probability), seed=3, resamples=40)) == str(at_once[name])
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_all_comparisons_at_once_are_to_the_last_bit_those_of_a_loop_per_metric(kind: str) -> None:
     truth, probability, other = sampled(kind)
     ours, theirs = BinarySample(truth, probability), BinarySample(truth, other)
-    found = comparisons(
+    at_once = comparisons(
         BinarySample(truth, probability), BinarySample(truth, other), METRICS, seed=3, resamples=40, confidence=0.99
     )
     for name, metric in METRICS.items():
@@ -179,7 +179,7 @@ def test_all_comparisons_at_once_are_to_the_last_bit_those_of_a_loop_per_metric(
             draws.append(sign * (metric(ours.tally(rows)) - metric(theirs.tally(rows))))
         value = sign * (metric(ours.tally()) - metric(theirs.tally()))
         low, high = (value, value) if np.isnan(value) else map(float, np.nanquantile(draws, (1 - 0.99, 0.99)))
-        assert repr(found[name]) == repr(Comparison(value, low, high, better=bool(low > 0)))
+        assert repr(at_once[name]) == repr(Comparison(value, low, high, better=bool(low > 0)))
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
@@ -198,8 +198,8 @@ def test_the_interval_of_ece_surrounds_its_value_although_resampling_alone_raise
     for seed in range(10):
         probability = rng.uniform(size=500)
         truth = (rng.uniform(size=500) < probability).astype(int)
-        found = interval("ece", BinarySample(truth, probability), seed=seed)
-        assert abs((found.low + found.high) / 2 - found.value) < 0.25 * (found.high - found.low)
+        bounds = interval("ece", BinarySample(truth, probability), seed=seed)
+        assert abs((bounds.low + bounds.high) / 2 - bounds.value) < 0.25 * (bounds.high - bounds.low)
 
 
 @pytest.mark.parametrize("metric", ["auc", "average_precision"])

@@ -67,8 +67,8 @@ def test_every_metric_is_that_of_scikit_learn(rows: int, classes: int, seed: int
 @given(rows=st.integers(1, 60), classes=st.integers(2, 6), seed=st.integers(0, 2**32 - 1), bins=st.integers(2, 12))
 def test_the_calibration_error_is_that_of_the_most_probable_class(rows: int, classes: int, seed: int, bins: int) -> None:
     truth, probability = simulated(rows, classes, seed)
-    found = measure("ece", MulticlassSample(truth, probability, bins=bins))
-    np.testing.assert_allclose(found, ece_by_rows(truth, probability, bins), atol=1e-12)
+    error = measure("ece", MulticlassSample(truth, probability, bins=bins))
+    np.testing.assert_allclose(error, ece_by_rows(truth, probability, bins), atol=1e-12)
 
 
 def test_the_macro_auc_is_that_of_scikit_learn_where_every_class_occurs() -> None:
@@ -87,8 +87,8 @@ def test_two_classes_have_the_brier_log_loss_and_auc_of_a_binary_sample() -> Non
 def test_without_a_class_there_is_no_auc_and_without_rows_no_metric() -> None:
     truth, probability = simulated(50, 3, seed=3)
     without = MulticlassSample(truth[truth != 2], probability[truth != 2])
-    found = without.measure(METRICS)
-    assert [name for name, value in found.items() if np.isnan(value)] == ["auc"]
+    values = without.measure(METRICS)
+    assert [name for name, value in values.items() if np.isnan(value)] == ["auc"]
     empty = MulticlassSample(truth[:0], probability[:0])
     assert np.isnan([*empty.measure(METRICS).values()]).all()
     assert np.isnan(interval("auc", empty, seed=0).low)

@@ -33,9 +33,9 @@ def simulated(rows: int, seed: int, noise: float = 1.0) -> tuple[Array, Array]:
 @given(ROWS)
 def test_errors_agree_with_sklearn(rows: list[tuple[float, float, float]]) -> None:
     truth, output = split(rows)
-    found = RegressionSample(truth, output).measure(("rmse", "mae"))
-    assert found["rmse"] == pytest.approx(oracle.root_mean_squared_error(truth, output[:, 0]))
-    assert found["mae"] == pytest.approx(oracle.mean_absolute_error(truth, output[:, 0]))
+    errors = RegressionSample(truth, output).measure(("rmse", "mae"))
+    assert errors["rmse"] == pytest.approx(oracle.root_mean_squared_error(truth, output[:, 0]))
+    assert errors["mae"] == pytest.approx(oracle.mean_absolute_error(truth, output[:, 0]))
 
 
 @given(ROWS)
@@ -55,10 +55,10 @@ def test_r2_of_equal_truths_is_undefined(truth: float, count: int) -> None:
 @given(ROWS)
 def test_coverage_and_width_are_those_of_a_loop(rows: list[tuple[float, float, float]]) -> None:
     truth, output = split(rows)
-    found = RegressionSample(truth, output).measure(("coverage", "width"))
+    values = RegressionSample(truth, output).measure(("coverage", "width"))
     inside = [low <= number <= high for number, (_, low, high) in zip(truth, output, strict=True)]
-    assert found["coverage"] == pytest.approx(np.mean(inside))
-    assert found["width"] == pytest.approx(np.mean([high - low for _, low, high in output]))
+    assert values["coverage"] == pytest.approx(np.mean(inside))
+    assert values["width"] == pytest.approx(np.mean([high - low for _, low, high in output]))
 
 
 @given(ROWS, st.integers(0, 9), st.sampled_from(sorted(METRICS)))
@@ -72,11 +72,11 @@ def test_a_resample_measures_what_the_repeated_rows_do(rows: list[tuple[float, f
 
 def test_the_interval_is_that_of_a_slow_loop() -> None:
     truth, output = simulated(300, seed=2)
-    for metric, found in intervals(RegressionSample(truth, output), METRICS, seed=7, resamples=100).items():
+    for metric, bounds in intervals(RegressionSample(truth, output), METRICS, seed=7, resamples=100).items():
         rng = np.random.default_rng(7)
         picks = (rng.integers(0, 300, 300) for _ in range(100))
         slow = [measure(metric, RegressionSample(truth[rows], output[rows])) for rows in picks]
-        assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, (0.025, 0.975))))
+        assert (bounds.low, bounds.high) == pytest.approx(tuple(np.quantile(slow, (0.025, 0.975))))
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae", "r2", "coverage"])

@@ -49,8 +49,8 @@ def widths(name: str, labels: int) -> tuple[float, float]:
     both = list[tuple[float, float]]()
     for seed in range(3):
         loss, expected, _known = stream(np.random.default_rng(seed), EXPECTATIONS[name], MANY)
-        found, alone = risk_bounds(loss[:labels], expected[:labels], expected), mean_bounds(loss[:labels])
-        both.append((found.high - found.low, alone.high - alone.low))
+        assisted, alone = risk_bounds(loss[:labels], expected[:labels], expected), mean_bounds(loss[:labels])
+        both.append((assisted.high - assisted.low, alone.high - alone.low))
     powered, alone = np.mean(both, axis=0)
     return float(powered), float(alone)
 

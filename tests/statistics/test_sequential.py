@@ -48,13 +48,13 @@ def _arms(rows: list[bool]) -> NDArray[np.bool_]:
 @settings(deadline=None, max_examples=60)
 def test_drawn_rows_pay_what_an_exact_loop_says(rows: list[tuple[bool, float, float]], share: float, margin: float) -> None:
     wealth, means = _slow_draws([(drawn, z) for drawn, z, _ in rows], share, margin, 1.0)
-    found = bet_on_draws(
+    result = bet_on_draws(
         Wealth.fresh(1), _arms([row[0] for row in rows]), _column([row[1] for row in rows]), share=share, margin=margin
     )
-    assert np.exp(found.logs[0]) == pytest.approx([float(one) for one in wealth], rel=1e-9)
-    assert math.exp(found.peak) == pytest.approx(float(max(means)), rel=1e-9)
-    assert found.rows.tolist() == [sum(not row[0] for row in rows), sum(row[0] for row in rows)]
-    assert found.totals[:, 0] == pytest.approx([sum(z for drawn, z, _ in rows if drawn is which) for which in (False, True)])
+    assert np.exp(result.logs[0]) == pytest.approx([float(one) for one in wealth], rel=1e-9)
+    assert math.exp(result.peak) == pytest.approx(float(max(means)), rel=1e-9)
+    assert result.rows.tolist() == [sum(not row[0] for row in rows), sum(row[0] for row in rows)]
+    assert result.totals[:, 0] == pytest.approx([sum(z for drawn, z, _ in rows if drawn is which) for which in (False, True)])
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=25), st.floats(0.01, 0.99), st.floats(0.001, 0.5))
@@ -63,9 +63,9 @@ def test_a_champion_that_cannot_fail_allows_larger_bets(rows: list[tuple[bool, b
     failed = [(drawn, float(drawn and bad)) for drawn, bad in rows]
     wealth, means = _slow_draws(failed, share, margin, 0.0)
     arms, outcome = _arms([drawn for drawn, _ in failed]), _column([bad for _, bad in failed])
-    found = bet_on_draws(Wealth.fresh(1), arms, outcome, share=share, margin=margin, most=0.0)
-    assert np.exp(found.logs[0]) == pytest.approx([float(one) for one in wealth], rel=1e-9)
-    assert math.exp(found.peak) == pytest.approx(float(max(means)), rel=1e-9)
+    result = bet_on_draws(Wealth.fresh(1), arms, outcome, share=share, margin=margin, most=0.0)
+    assert np.exp(result.logs[0]) == pytest.approx([float(one) for one in wealth], rel=1e-9)
+    assert math.exp(result.peak) == pytest.approx(float(max(means)), rel=1e-9)
 
 
 @given(DRAWN_ROWS, st.floats(0, 0.5))
@@ -77,9 +77,9 @@ def test_pairs_pay_what_a_loop_says(rows: list[tuple[bool, float, float]], margi
         paid = (Fraction(challenger) - Fraction(champion) - Fraction(margin)) / (1 + Fraction(margin))
         wealth = [has * (1 + Fraction(float(stake)) * paid) for has, stake in zip(wealth, STAKES, strict=True)]
         means.append(float(sum(wealth, Fraction(0)) / len(wealth)))
-    found = bet_on_pairs(Wealth.fresh(1), _column([row[1] for row in rows]), _column([row[2] for row in rows]), margin=margin)
-    assert np.exp(found.logs[0]) == pytest.approx([float(one) for one in wealth], rel=1e-9)
-    assert math.exp(found.peak) == pytest.approx(max(means), rel=1e-9)
+    result = bet_on_pairs(Wealth.fresh(1), _column([row[1] for row in rows]), _column([row[2] for row in rows]), margin=margin)
+    assert np.exp(result.logs[0]) == pytest.approx([float(one) for one in wealth], rel=1e-9)
+    assert math.exp(result.peak) == pytest.approx(max(means), rel=1e-9)
 
 
 def test_the_first_failures_pay_the_likelihood_ratio_of_the_arm_that_failed() -> None:
@@ -87,15 +87,17 @@ def test_the_first_failures_pay_the_likelihood_ratio_of_the_arm_that_failed() ->
     one. So it must agree with scipy's binomial, as long as no champion's failure is known (m = 0)."""
     share, failures = 0.05, 7
     arms, outcome = np.ones(failures, dtype=bool), np.ones((failures, 1))
-    found = bet_on_draws(Wealth.fresh(1), arms, outcome, share=share, margin=0.0)
+    result = bet_on_draws(Wealth.fresh(1), arms, outcome, share=share, margin=0.0)
     biased = share * (1 + STAKES / share * (1 - share))  # what each stake bets that the challenger's part of failures is
     ratio = stats.binom.pmf(failures, failures, biased) / stats.binom.pmf(failures, failures, share)
-    assert np.exp(found.logs[0]) == pytest.approx(ratio, rel=1e-9)
+    assert np.exp(result.logs[0]) == pytest.approx(ratio, rel=1e-9)
 
 
 @given(DRAWN_ROWS, st.lists(st.integers(0, 25), max_size=4), st.booleans())
 @settings(deadline=None, max_examples=60)
-def test_chunks_change_nothing(rows: list[tuple[bool, float, float]], cuts: list[int], paired: bool) -> None:
+def test_evidence_does_not_depend_on_how_the_rows_are_chunked(
+    rows: list[tuple[bool, float, float]], cuts: list[int], paired: bool
+) -> None:
     arms = _arms([row[0] for row in rows])
     outcome, other = (np.array([row[1:] for row in rows])[:, ::order] for order in (1, -1))
 
@@ -126,9 +128,9 @@ def test_many_rows_at_once_are_as_many_rows_in_turn() -> None:
 
 
 def test_no_rows_change_nothing() -> None:
-    found = bet_on_draws(Wealth.fresh(3), np.array([], dtype=bool), np.empty((0, 3)), share=0.5, margin=0.1)
-    assert found.to_dict() == Wealth.fresh(3).to_dict()
-    assert bet_on_pairs(found, np.empty((0, 3)), np.empty((0, 3)), margin=0.1).to_dict() == found.to_dict()
+    result = bet_on_draws(Wealth.fresh(3), np.array([], dtype=bool), np.empty((0, 3)), share=0.5, margin=0.1)
+    assert result.to_dict() == Wealth.fresh(3).to_dict()
+    assert bet_on_pairs(result, np.empty((0, 3)), np.empty((0, 3)), margin=0.1).to_dict() == result.to_dict()
 
 
 @pytest.mark.parametrize("outcome", [-0.01, 1.01, math.nan, math.inf])
@@ -174,8 +176,8 @@ def test_looking_after_every_row_refutes_a_true_claim_no_more_often_than_declare
     rng, alarms = np.random.default_rng(7), 0
     for _ in range(TRIALS):
         arms = rng.random(1500) < share
-        found = bet_on_draws(Wealth.fresh(1), arms, _outcomes(rng, world, arms, margin)[:, None], share=share, margin=margin)
-        alarms += found.peak >= needed(ALPHA)
+        result = bet_on_draws(Wealth.fresh(1), arms, _outcomes(rng, world, arms, margin)[:, None], share=share, margin=margin)
+        alarms += result.peak >= needed(ALPHA)
     assert alarms <= _most_alarms()
 
 
@@ -184,8 +186,8 @@ def test_failures_at_the_very_margin_refute_no_more_often_than_declared() -> Non
     for _ in range(TRIALS):
         arms = rng.random(3000) < 0.25
         failed = (arms & (rng.random(3000) < 0.001)).astype(float)[:, None]
-        found = bet_on_draws(Wealth.fresh(1), arms, failed, share=0.25, margin=0.001, most=0.0)
-        alarms += found.peak >= needed(ALPHA)
+        result = bet_on_draws(Wealth.fresh(1), arms, failed, share=0.25, margin=0.001, most=0.0)
+        alarms += result.peak >= needed(ALPHA)
     assert 0 < alarms <= _most_alarms()
 
 
@@ -202,12 +204,14 @@ def test_a_test_that_was_made_for_one_look_would_not_pass_this() -> None:
 
 
 def test_pairs_at_the_margin_refute_no_more_often_than_declared_and_beyond_it_nearly_always() -> None:
-    rng, alarms, seen = np.random.default_rng(3), 0, 0
+    rng, alarms, alarms_beyond = np.random.default_rng(3), 0, 0
     for trial in range(TRIALS):
         champion = rng.random(400) * 0.3
         at_margin = champion + 0.01 + rng.uniform(-0.01, 0.01, 400)
         alarms += bet_on_pairs(Wealth.fresh(1), at_margin[:, None], champion[:, None], margin=0.01).peak >= needed(ALPHA)
         if trial < 50:
-            seen += bet_on_pairs(Wealth.fresh(1), at_margin[:, None] + 0.03, champion[:, None], margin=0.01).peak >= needed(ALPHA)
+            alarms_beyond += bet_on_pairs(
+                Wealth.fresh(1), at_margin[:, None] + 0.03, champion[:, None], margin=0.01
+            ).peak >= needed(ALPHA)
     assert alarms <= _most_alarms()
-    assert seen == 50
+    assert alarms_beyond == 50

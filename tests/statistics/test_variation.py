@@ -41,7 +41,7 @@ def test_the_counts_of_all_periods_add_up_to_the_profile() -> None:
 
 
 @given(st.floats(0.001, 9000), st.integers(1, 40))
-def test_there_are_never_more_periods_than_declared_and_none_is_lost(days: float, count: int) -> None:
+def test_the_number_of_periods_stays_within_the_declared_limit_and_no_row_is_lost(days: float, count: int) -> None:
     frame = rows(days, count)
     periods = count_periods(frame, profile_reference(frame, ["amount"], []), MOMENT)
     assert periods["start"].n_unique() <= MAX_PERIODS + 1 and periods["rows"].sum() == count
@@ -53,7 +53,7 @@ def test_the_bounds_are_the_largest_changes_of_any_window_against_the_rest(days:
     frame, spec = rows(40, 1500), Drift(window=days * DAY, min_rows=10, max_psi=1e-9, max_new_share=0, max_missing_change=1e-9)
     frame = frame.with_columns(number=(pl.col(MOMENT) - START.replace(minute=0)).dt.total_days())
     profiles = profile_reference(frame, ["amount"], ["code"])
-    found = bounds_from(count_periods(frame, profiles, MOMENT), profiles, spec)
+    bounds = bounds_from(count_periods(frame, profiles, MOMENT), profiles, spec)
     for name, profile in profiles.items():
         changes = list[tuple[float, float, float]]()
         for start in range(int(frame["number"].max()) + 2 - days):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -61,7 +61,7 @@ def test_the_bounds_are_the_largest_changes_of_any_window_against_the_rest(days:
             part, rest = (profile.like(frame.filter(rows)[name]) for rows in (inside, ~inside))
             one = measure_change(rest, part)
             changes.append((one.psi_excess, one.new_share, abs(one.missing_change)))
-        assert found[name] == pytest.approx(np.maximum(np.max(changes, axis=0), bounds_of(spec)))
+        assert bounds[name] == pytest.approx(np.maximum(np.max(changes, axis=0), bounds_of(spec)))
 
 
 @pytest.mark.parametrize(
