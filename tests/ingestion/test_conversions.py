@@ -188,7 +188,7 @@ offsets = st.none() | st.integers(-1439, 1439).map(lambda minutes: timezone(time
 
 @settings(max_examples=80, deadline=None)
 @given(st.datetimes(datetime(1900, 1, 2), datetime(2199, 12, 30), timezones=offsets), st.sampled_from("T "))
-def test_every_moment_is_exact(moment: datetime, separator: str) -> None:
+def test_every_datetime_is_read_exactly_from_a_file_and_from_a_request(moment: datetime, separator: str) -> None:
     text = moment.isoformat(separator)
     expected = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     assert in_file(column_of("datetime"), text) == in_request(column_of("datetime"), json.dumps(text)) == expected
@@ -196,7 +196,7 @@ def test_every_moment_is_exact(moment: datetime, separator: str) -> None:
 
 @settings(max_examples=120, deadline=None)
 @given(st.from_regex(r"\A(19|20|22)[0-9]{2}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9](:[0-6][0-9])?(\.[0-9]{1,7})?Z?\Z"))
-def test_what_is_nearly_a_moment_is_refused_alike(text: str) -> None:
+def test_files_and_requests_refuse_the_same_malformed_datetimes(text: str) -> None:
     assert in_file(column_of("datetime"), text) == in_request(column_of("datetime"), json.dumps(text))
 
 

@@ -32,7 +32,9 @@ def walk(calendar: Calendar, until: dt.datetime) -> list[Partition]:
     landed=st.sets(st.integers(0, 90), min_size=1), minutes=st.integers(0, 100 * 24 * 60), late=st.integers(1, 5 * 24),
     is_open=st.booleans(),
 )  # fmt: skip
-def test_missing_partitions(grain: Grain, landed: set[int], minutes: int, late: int, is_open: bool) -> None:
+def test_the_missing_partitions_are_those_of_a_walk_over_the_calendar(
+    grain: Grain, landed: set[int], minutes: int, late: int, is_open: bool
+) -> None:
     calendar, now, raw = calendar_of(grain), FIRST + dt.timedelta(minutes=minutes), dt.timedelta(hours=late)
     possible = [calendar.of(FIRST)]
     while len(possible) < 91:

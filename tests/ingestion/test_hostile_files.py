@@ -80,7 +80,7 @@ def test_a_file_at_the_edge_of_the_format(
 ) -> None:
     rows, refused = read(tmp_path, content)
     assert rows == accepted and len(refused) == len(reasons)
-    assert all(reason in found for reason, found in zip(reasons, refused, strict=True)), refused
+    assert all(reason in message for reason, message in zip(reasons, refused, strict=True)), refused
 
 
 BIG = 2**53 + 1

@@ -1,4 +1,4 @@
-"""A flat file lands as the files of its tables and partitions: every row once, as the platform reads it, and twice nothing."""
+"""A flat file lands as the files of its tables and partitions: every row once, as the platform reads it, and nothing twice."""
 
 import gzip
 import io
@@ -284,7 +284,7 @@ def test_a_file_that_cannot_be_split_has_one_message_and_lands_nothing(
     assert message in str(caught.value) and not (tmp_path / "landing").exists()
 
 
-def test_what_cannot_be_written_in_the_declared_form_is_refused(tmp_path: Path) -> None:
+def test_rows_that_cannot_be_written_in_the_declared_form_are_refused(tmp_path: Path) -> None:
     file = written(tmp_path / "x.jsonl", rows(3).write_ndjson())
     with pytest.raises(
         IllegalFlatFile, match=r"payments is declared as \.csv with its own form of dates or numbers.*Convert the file to \.csv"

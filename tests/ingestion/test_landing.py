@@ -74,7 +74,7 @@ def test_quoted_values_contain_commas_quotes_and_line_ends(landing: Landing) -> 
     assert rows["problem"].null_count() == 2
 
 
-def test_what_is_put_is_read_back(landing: Landing) -> None:
+def test_landed_rows_are_read_back(landing: Landing) -> None:
     rows = pl.DataFrame({"carrier": ["UA", 'A"A'], "flight": [17, 9], "note": ["a,b", None], "distance": [1400.0, 0.1]})
     landing.put("demo", "flights", day=DAY, rows=rows)
     assert read(landing).select(FLIGHTS.names).rows() == [("UA", "17", "a,b", "1400.0"), ('A"A', "9", "", "0.1")]

@@ -1,4 +1,4 @@
-"""Entries of the landing folder that are no day file: one harms no other, none is ignored, none is waited for."""
+"""Entries of the landing folder that are no day file: none affects another, none is ignored, none is waited for."""
 
 import os
 import socket
@@ -107,7 +107,7 @@ def test_a_name_that_is_nearly_that_of_a_day_file_is_a_fault(landing: Landing, n
 
 
 @pytest.mark.parametrize("name", ["readme.txt", "_SUCCESS", ".2013-07-01.csv.77.part", ".new-2013-07-01.csv", "checksums.md5"])
-def test_what_is_no_delivery_is_none(landing: Landing, name: str) -> None:
+def test_a_file_that_is_clearly_no_delivery_is_no_fault(landing: Landing, name: str) -> None:
     (folder(landing) / name).write_bytes(b"")
     assert landing.scan("demo", "flights").faults == {}
 

@@ -1,4 +1,4 @@
-"""Landed entries beside the folders of the declared tables: what is nearly right is named, and others' folders are not."""
+"""Landed entries outside the folders of the declared tables: a nearly right name is reported, and a folder of another use case is not."""
 
 from pathlib import Path
 

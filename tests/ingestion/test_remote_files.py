@@ -45,7 +45,7 @@ class FlakyStore(MemoryFileSystem):
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[Callable[[str], Store]]:
-    """The store of a scheme, which starts when it is first asked for."""
+    """The store of a scheme, which starts when it is first used."""
     running: dict[str, Store] = {}
 
     def store(scheme: str) -> Store:
@@ -126,7 +126,7 @@ def test_new_and_changed_files_are_copied_and_others_stay(bucket: str, tmp_path:
     assert get(tmp_path, f"{bucket}/**/*.parquet", form=Parquet()) == {} and "2024-03-03.parquet" in landed(tmp_path)
 
 
-def test_no_file_is_no_fault(bucket: str, tmp_path: Path) -> None:
+def test_an_empty_folder_is_no_fault(bucket: str, tmp_path: Path) -> None:
     assert get(tmp_path, f"{bucket}/a/*.csv") == {} and landed(tmp_path) == {}
 
 

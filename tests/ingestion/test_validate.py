@@ -103,7 +103,7 @@ def test_a_row_that_breaks_the_contract_is_quarantined_with_its_reasons(changed:
     "changed",
     [{"distance": ""}, {"distance": None}, {"cargo": "TRUE"}, {"distance": "0"}, {"flight": "9999"}, {"flight": "0017"}],
 )
-def test_what_the_contract_allows_is_accepted(changed: dict[str, str | None]) -> None:
+def test_rows_that_the_contract_allows_are_accepted(changed: dict[str, str | None]) -> None:
     assert reasons_for(**changed) is None
 
 
@@ -113,7 +113,7 @@ def test_a_quarantined_row_keeps_its_text_and_its_place() -> None:
     assert (row["day"], row["source_file"], row["source_line"]) == (DAY, "2013-07-01.csv", 3)
 
 
-def test_of_rows_with_one_key_the_first_is_kept_whatever_the_order_of_the_frame() -> None:
+def test_the_first_row_of_a_key_is_kept_whatever_the_order_of_the_frame() -> None:
     raw = landed({"distance": "1"}, {"distance": "2"}, {"distance": "3"})
     for shuffled in (raw, raw.reverse()):
         split = split_rows(shuffled, FLIGHTS)
@@ -242,7 +242,7 @@ VALUES = {
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.fixed_dictionaries(VALUES), max_size=20))
-def test_nothing_is_lost_and_nothing_doubled(rows: list[dict[str, str | None]]) -> None:
+def test_every_row_is_either_accepted_or_quarantined_once(rows: list[dict[str, str | None]]) -> None:
     raw = landed(*rows).with_columns(cargo=pl.int_range(pl.len()).cast(pl.String()))
     contract = FLIGHTS.but(columns=(*FLIGHTS.columns[:-1], Column(name="cargo", dtype="int", description="A row's own number.")))
     split = split_rows(raw, contract)

@@ -65,18 +65,20 @@ for at in (ENCRYPTED.index(b"PK\3\4") + 6, ENCRYPTED.index(b"PK\1\2") + 8):
     ],
 )
 def test_damage_is_one_clear_error(tmp_path: Path, content: bytes, suffix: str, problem: str) -> None:
-    found = read(tmp_path, content, suffix)
-    assert (found.rows, [*found.reasons]) == ([], [0])
-    assert f"line/t/2024-03-01{suffix} · " in found.reasons[0] and problem in found.reasons[0] and found.reasons[0].endswith(".")
+    result = read(tmp_path, content, suffix)
+    assert (result.rows, [*result.reasons]) == ([], [0])
+    assert (
+        f"line/t/2024-03-01{suffix} · " in result.reasons[0] and problem in result.reasons[0] and result.reasons[0].endswith(".")
+    )
 
 
 @pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zip"])
 def test_the_limit_counts_what_is_decompressed(tmp_path: Path, suffix: str) -> None:
     bomb = b"k,v\n" + b"1," + b"0" * 10_000_000 + b"\n"
     content = gzip.compress(bomb, mtime=0) if suffix == ".csv.gz" else zipped(a=bomb)
-    found = read(tmp_path, content, suffix, max_bytes=1_000_000)
+    result = read(tmp_path, content, suffix, max_bytes=1_000_000)
     legal = "legal: at most 1,000,000. Deliver fewer rows, or raise max_bytes of the source."
-    assert found.reasons[0].endswith(f"it has more than 1,000,000 bytes when it is decompressed; {legal}")
+    assert result.reasons[0].endswith(f"it has more than 1,000,000 bytes when it is decompressed; {legal}")
 
 
 def test_a_broken_file_hides_no_other_day_and_two_of_one_day_are_a_fault(tmp_path: Path) -> None:

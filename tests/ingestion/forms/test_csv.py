@@ -73,7 +73,7 @@ def test_a_german_file_is_read_by_its_declaration(tmp_path: Path) -> None:
         ("1;2;3", "line has 3 of 7 fields"),
     ],
 )
-def test_what_the_dialect_does_not_mean_is_refused_with_its_line(tmp_path: Path, line: str, reason: str) -> None:
+def test_a_value_that_is_illegal_in_the_dialect_is_refused_with_its_line(tmp_path: Path, line: str, reason: str) -> None:
     content = (HEADER + "7;;;;;;\r\n").encode("cp1252") + line.encode("latin-1" if "\x81" in line else "cp1252") + b"\r\n"
     content = content.replace(b";\x81", b";;\x81") if b"\x81" in content else content
     read = deliver(tmp_path, content, GERMAN, GUESTS)
@@ -197,7 +197,7 @@ def test_what_another_library_writes_in_any_dialect_is_read_exactly(
 
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, delimiter=delimiter, quotechar=quote, quoting=quoting, lineterminator="\r\n")
-    writer.writerow([each.header for each in columns])
+    writer.writerow([column.header for column in columns])
     writer.writerows([str(key), *map(text, row[:5]), row[5]] for key, row in enumerate(rows))
     read = deliver(tmp_path_factory.mktemp("home"), buffer.getvalue().encode(encoding), form, contract(*columns))
     expected = [(key, *row[:5], None if row[5] in ("", "?") else row[5]) for key, row in enumerate(rows)]

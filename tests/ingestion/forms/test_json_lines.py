@@ -26,13 +26,13 @@ def read(tmp_path: Path, *lines: str, end: str = "\n", form: JsonLines | None = 
 
 
 def test_values_keep_their_digits(tmp_path: Path) -> None:
-    found = read(
+    result = read(
         tmp_path,
         '{"k": 9007199254740993, "f": 0.30000000000000004, "d": 12345678901234567890.1234, "old": [1]}',
         '{"k": 2, "b": true, "Name (de)": "007", "day": "2024-02-29", "at": "2024-03-01T10:30:00Z"}',
     )
-    assert found.reasons == {}
-    assert found.rows == [
+    assert result.reasons == {}
+    assert result.rows == [
         (2**53 + 1, 0.1 + 0.2, None, None, Decimal("12345678901234567890.1234"), None, None),
         (2, None, "007", True, None, datetime(2024, 3, 1, 10, 30, tzinfo=UTC), date(2024, 2, 29)),
     ]  # fmt: skip
@@ -67,9 +67,9 @@ def test_values_keep_their_digits(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_line_is_quarantined_and_hides_no_other(tmp_path: Path, line: str, reason: str) -> None:
-    found = read(tmp_path, '{"k": 7}', "", line, '{"k": 8}')
-    assert [row[0] for row in found.rows] == [7, 8]
-    assert [*found.reasons] == [3] and found.reasons[3].startswith(reason), found.reasons
+    result = read(tmp_path, '{"k": 7}', "", line, '{"k": 8}')
+    assert [row[0] for row in result.rows] == [7, 8]
+    assert [*result.reasons] == [3] and result.reasons[3].startswith(reason), result.reasons
 
 
 def test_a_last_line_without_an_end_is_a_row_if_it_is_whole(tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_a_last_line_without_an_end_is_a_row_if_it_is_whole(tmp_path: Path) -> N
     ],
 )
 def test_a_file_that_no_row_can_be_read_of_is_one_clear_error(tmp_path: Path, content: bytes, problem: str) -> None:
-    found = deliver(tmp_path, content, JsonLines(), CONTRACT)
-    assert (found.rows, [*found.reasons]) == ([], [0])
-    assert "line/t/2024-03-01.jsonl · " in found.reasons[0] and problem in found.reasons[0]
+    result = deliver(tmp_path, content, JsonLines(), CONTRACT)
+    assert (result.rows, [*result.reasons]) == ([], [0])
+    assert "line/t/2024-03-01.jsonl · " in result.reasons[0] and problem in result.reasons[0]
 
 
 def test_a_blank_line_is_a_day_without_rows(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_what_json_writes_is_read_exactly(
     tmp_path_factory: pytest.TempPathFactory, written: list[dict[str, Any]], ascii_only: bool
 ) -> None:
     content = "".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in written) or "\n"
-    found = deliver(tmp_path_factory.mktemp("home"), content.encode(), JsonLines(), CONTRACT)
+    result = deliver(tmp_path_factory.mktemp("home"), content.encode(), JsonLines(), CONTRACT)
     expected = [
         (
             row["k"], row.get("f"), row.get("Name (de)") or None, row.get("b"), Decimal(row["d"]) if row.get("d") else None, None,
@@ -130,4 +130,4 @@ def test_what_json_writes_is_read_exactly(
         )
         for row in written
     ]  # fmt: skip
-    assert (found.rows, found.reasons) == (expected, {})
+    assert (result.rows, result.reasons) == (expected, {})

@@ -33,25 +33,25 @@ def read(
 
 
 def test_a_datetime_without_an_offset_is_local_and_one_with_an_offset_is_not(tmp_path: Path) -> None:
-    found = read(tmp_path, "2013-07-01T14:05:00", "2013-01-01 14:05", "2013-07-01T14:05:00Z", "2013-07-01T14:05:00+05:30")
-    assert [row[1].strftime("%m-%d %H:%M") for row in found.rows] == ["07-01 12:05", "01-01 13:05", "07-01 14:05", "07-01 08:35"]
+    result = read(tmp_path, "2013-07-01T14:05:00", "2013-01-01 14:05", "2013-07-01T14:05:00Z", "2013-07-01T14:05:00+05:30")
+    assert [row[1].strftime("%m-%d %H:%M") for row in result.rows] == ["07-01 12:05", "01-01 13:05", "07-01 14:05", "07-01 08:35"]
 
 
 def test_a_skipped_hour_is_quarantined_and_a_doubled_one_is_as_declared(tmp_path: Path) -> None:
     texts = ("2013-03-31T02:30:00", "2013-10-27T02:30:00", "2013-10-27T02:30:00+01:00")
     skipped = "at: '2013-03-31T02:30:00' is skipped by a clock change in Europe/Berlin"
     doubled = "at: '2013-10-27T02:30:00' is repeated by a clock change in Europe/Berlin; declare doubled, or deliver offsets"
-    found = read(tmp_path, *texts)
-    assert found == ([(2, datetime(2013, 10, 27, 1, 30, tzinfo=UTC))], {2: skipped, 3: doubled})
+    result = read(tmp_path, *texts)
+    assert result == ([(2, datetime(2013, 10, 27, 1, 30, tzinfo=UTC))], {2: skipped, 3: doubled})
     for rule, hour in (("earlier", 0), ("later", 1)):
-        found = read(tmp_path, *texts, doubled=rule)
-        assert found.rows[0] == (1, datetime(2013, 10, 27, hour, 30, tzinfo=UTC)) and found.reasons == {2: skipped}
+        result = read(tmp_path, *texts, doubled=rule)
+        assert result.rows[0] == (1, datetime(2013, 10, 27, hour, 30, tzinfo=UTC)) and result.reasons == {2: skipped}
 
 
 def test_an_offset_in_a_declared_form_wins(tmp_path: Path) -> None:
-    found = read(tmp_path, "01.07.2013 14:05 +0200", "01.07.2013 14:05", layout="%d.%m.%Y %H:%M %z")
-    assert found.rows == [(0, datetime(2013, 7, 1, 12, 5, tzinfo=UTC))]
-    assert found.reasons == {3: "at: '01.07.2013 14:05' is not a datetime of the form %d.%m.%Y %H:%M %z"}
+    result = read(tmp_path, "01.07.2013 14:05 +0200", "01.07.2013 14:05", layout="%d.%m.%Y %H:%M %z")
+    assert result.rows == [(0, datetime(2013, 7, 1, 12, 5, tzinfo=UTC))]
+    assert result.reasons == {3: "at: '01.07.2013 14:05' is not a datetime of the form %d.%m.%Y %H:%M %z"}
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_the_moment_is_the_one_that_the_time_zone_database_names(
     tmp_path_factory: pytest.TempPathFactory, wall: datetime, zone: str, doubled: Doubled, layout: str | None
 ) -> None:
     text = wall.strftime(layout) if layout else wall.isoformat()
-    found = read(tmp_path_factory.mktemp("home"), text, zone=zone, doubled=doubled, layout=layout)
+    result = read(tmp_path_factory.mktemp("home"), text, zone=zone, doubled=doubled, layout=layout)
     candidates = {wall.replace(tzinfo=UTC) - timedelta(minutes=15 * quarter) for quarter in range(-4 * 14, 4 * 15)}
     moments = sorted(moment for moment in candidates if moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None) == wall)
     legal = moments if len(moments) < 2 else {"refuse": [], "earlier": moments[:1], "later": moments[1:]}[doubled]
-    assert [row[1] for row in found.rows] == legal
+    assert [row[1] for row in result.rows] == legal

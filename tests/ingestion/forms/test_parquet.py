@@ -67,8 +67,8 @@ def values_of(delivered: Delivered) -> list[Any]:
     ids=str,
 )  # fmt: skip
 def test_a_typed_value_is_converted_exactly(tmp_path: Path, values: pa.Array, dtype: str, expected: list[Any]) -> None:
-    found = values_of(read(tmp_path, values, column("v", dtype)))
-    assert [(type(value), str(value)) for value in found] == [(type(value), str(value)) for value in expected]
+    converted = values_of(read(tmp_path, values, column("v", dtype)))
+    assert [(type(value), str(value)) for value in converted] == [(type(value), str(value)) for value in expected]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_a_typed_value_is_converted_exactly(tmp_path: Path, values: pa.Array, dt
     ids=str,
 )  # fmt: skip
 def test_a_value_without_an_equal_is_quarantined_with_its_row(tmp_path: Path, values: pa.Array, dtype: str, reason: str) -> None:
-    found = read(tmp_path, values, column("v", dtype))
-    assert (found.rows, [*found.reasons]) == ([], [1]) and found.reasons[1].startswith(reason)
+    result = read(tmp_path, values, column("v", dtype))
+    assert (result.rows, [*result.reasons]) == ([], [1]) and result.reasons[1].startswith(reason)
 
 
 def test_decimals_keep_every_digit_and_cut_none(tmp_path: Path) -> None:
@@ -106,9 +106,9 @@ def test_decimals_keep_every_digit_and_cut_none(tmp_path: Path) -> None:
 
 def test_a_timestamp_without_a_zone_is_local_time(tmp_path: Path) -> None:
     values = pa.array([datetime(2024, 7, 1, 12), datetime(2024, 3, 31, 2, 30), datetime(2024, 10, 27, 2, 30)], pa.timestamp("us"))
-    found = read(tmp_path, values, column("v", "datetime"), Parquet(time_zone="Europe/Berlin"))
-    assert found.rows == [(0, datetime(2024, 7, 1, 10, tzinfo=UTC))]
-    assert [*found.reasons] == [2, 3] and "is skipped" in found.reasons[2] and "is repeated" in found.reasons[3]
+    result = read(tmp_path, values, column("v", "datetime"), Parquet(time_zone="Europe/Berlin"))
+    assert result.rows == [(0, datetime(2024, 7, 1, 10, tzinfo=UTC))]
+    assert [*result.reasons] == [2, 3] and "is skipped" in result.reasons[2] and "is repeated" in result.reasons[3]
 
 
 def test_nan_is_missing_where_that_is_declared(tmp_path: Path) -> None:
@@ -138,22 +138,22 @@ def test_half_a_file_is_one_clear_error(tmp_path: Path, content: bytes | str) ->
         pa.table({"k": pa.array(range(50_000)), "v": pa.array([f"a{n}" for n in range(50_000)])}), compression="snappy"
     )
     damaged = {"half": whole[: len(whole) // 2], "middle": whole[:5000] + b"\xff" * 5000 + whole[10_000:]}
-    found = deliver(
+    result = deliver(
         tmp_path,
         damaged.get(str(content), content if isinstance(content, bytes) else b""),
         Parquet(),
         contract(column("k", "int"), column("v", "string")),
     )
-    assert found.rows == [] and [*found.reasons] == [0]
-    assert "line/t/2024-03-01.parquet · it is no readable Parquet file:" in found.reasons[0]
-    assert "It may be half a file: deliver it again." in found.reasons[0]
+    assert result.rows == [] and [*result.reasons] == [0]
+    assert "line/t/2024-03-01.parquet · it is no readable Parquet file:" in result.reasons[0]
+    assert "It may be half a file: deliver it again." in result.reasons[0]
 
 
 def test_a_small_file_with_very_many_rows_is_one_clear_error(tmp_path: Path) -> None:
     content = parquet(pa.table({"k": pa.array(["a" * 100]).take(pa.array(np.zeros(1_000_000, dtype=np.int64)))}))
     assert len(content) < 100_000
-    found = deliver(tmp_path, content, Parquet(), contract(column("k", "string")), max_bytes=1_000_000)
-    assert "it has more than 1,000,000 bytes when it is decompressed; legal: at most 1,000,000" in found.reasons[0]
+    result = deliver(tmp_path, content, Parquet(), contract(column("k", "string")), max_bytes=1_000_000)
+    assert "it has more than 1,000,000 bytes when it is decompressed; legal: at most 1,000,000" in result.reasons[0]
 
 
 def test_names_are_mapped_and_wrong_ones_described(tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ def failure(shop: Shop) -> str:
     return str(caught.value)
 
 
-def test_what_the_database_refuses_is_one_clear_error_and_nothing_lands(postgres_orders: Database) -> None:
+def test_a_query_that_the_database_refuses_is_one_clear_error_and_nothing_lands(postgres_orders: Database) -> None:
     shop = postgres_orders.shop
     postgres_orders.put(1, 1, day(1), day(3))
     shop.source = SQL.but(from_table="sales.missing")

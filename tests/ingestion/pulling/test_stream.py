@@ -78,7 +78,7 @@ def test_duplicates_and_reordered_messages_land_once(shop: Shop, kafka: KafkaClu
     assert shop.accepted() == dict.fromkeys(range(40), 1.5)
 
 
-def test_of_reordered_versions_the_highest_stays(shop: Shop, kafka: KafkaCluster) -> None:
+def test_the_highest_of_reordered_versions_is_kept(shop: Shop, kafka: KafkaCluster) -> None:
     shop.source = SOURCE.but(version="amount")
     for amounts in ([5, 9, 2], [7, 1]):
         kafka.send("orders", *[order(1, amount, day(1)) for amount in amounts])
@@ -90,7 +90,7 @@ def test_of_reordered_versions_the_highest_stays(shop: Shop, kafka: KafkaCluster
     assert shop.accepted() == {1: 3}
 
 
-def test_what_is_no_order_goes_to_quarantine_as_it_is_on_the_day_of_its_broker(shop: Shop, kafka: KafkaCluster) -> None:
+def test_an_unreadable_message_goes_unchanged_to_quarantine_on_the_day_of_its_broker(shop: Shop, kafka: KafkaCluster) -> None:
     broken = [b"not, json\nat all", b"\xff\xfe", b"[1]", None, b'{"a":' * 5000, b"9" * 5000]
     for partition in (0, 1):
         kafka.send("orders", *broken, partition=partition, timestamp=stamp(day(2)))
