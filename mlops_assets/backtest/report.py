@@ -9,6 +9,7 @@ from mlops_assets.backtest.results import FROZEN, RETRAINED, SERVED, Part, Resul
 from mlops_assets.backtest.timeline import timeline
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.page import render
+from mlops_assets.foundation.wording import counted
 from mlops_assets.spec.gate import LOWER_IS_BETTER
 
 NAMES = {SERVED: "served", FROZEN: "frozen first model", RETRAINED: "retrained in every step"}
@@ -65,10 +66,10 @@ def verdict_of(results: Results) -> Verdict:
     trained = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
     alarms = len({(alarm.monitor, alarm.at) for alarm in replay.alarms})
     ahead = sum(_is_ahead(part, metric) for part in results.months)
-    months, trainings = _number(len(results.months), "month"), _number(sum(counts.values()), "training")
+    months, trainings = counted(len(results.months), "month"), counted(sum(counts.values()), "training")
     text = (
         f"At least as good in {ahead} of {months}. {trainings} after the first{f' ({trained})' if trained else ''}, "
-        f"{_number(alarms, 'alarm')} in {_number(len(replay.steps), 'step')}."
+        f"{counted(alarms, 'alarm')} in {counted(len(replay.steps), 'step')}."
     )
     return Verdict(tone, f"The policy served {word} than the frozen first model: {values}.", text)
 
@@ -84,7 +85,3 @@ def _champions(results: Results) -> list[tuple[datetime, int]]:
     plans = [(datetime.fromisoformat(one.at), one.body["plan"]["champion"]) for one in results.records if "plan" in one.body]
     before = [None, *(version for _at, version in plans)]
     return [(at, version) for (at, version), last in zip(plans, before, strict=False) if version != last]
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"

@@ -35,10 +35,6 @@ class Decision(NamedTuple):
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = {}
     causes: Sequence[str] = ()  # the anchors of the decisions that led to it
 
-    @property
-    def has_evidence(self) -> bool:
-        return bool(self.gates or self.tables)
-
 
 def timeline(replay: Replay, records: Sequence[Record]) -> list[Decision]:
     """Oldest first; of one moment, alarms first, then trainings, then what the ledger recorded, in its order."""

@@ -13,6 +13,7 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.durations import in_words
 from mlops_assets.foundation.moments import to_minute
 from mlops_assets.foundation.page import render
+from mlops_assets.foundation.wording import counted
 from mlops_assets.training.onnx_model import OnnxModel
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Catalog:
         features = [feature for view in self.views for feature in view.features]
         unused = sum(not feature.used_by for feature in features)
         serving = f"Version {self.champion} serves" if self.champion else "No version serves yet"
-        return f"{_count(len(features), 'feature')} in {_count(len(self.views), 'view')}, {unused} read by no model. {serving}."
+        return f"{counted(len(features), 'feature')} in {counted(len(self.views), 'view')}, {unused} read by no model. {serving}."
 
     def rows(self) -> list[dict[str, Any]]:
         """One plain row per feature."""
@@ -133,7 +134,3 @@ def _figures(values: pl.Series) -> dict[str, Any]:
     if not values.dtype.is_numeric():
         return figures
     return figures | {"min": known.min(), "median": known.median(), "mean": known.mean(), "max": known.max()}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -4,11 +4,11 @@ import math
 from datetime import timedelta
 from typing import NamedTuple
 
+from mlops_assets.foundation.durations import ONE_DAY
 from mlops_assets.inspection.columns import InspectedColumn
 from mlops_assets.spec.defaults import BY_TIME
 from mlops_assets.spec.split import RandomSplit, TimeSplit
 
-ONE_DAY = timedelta(days=1)
 FEWEST = 45  # rows of each class in each part: NoLeak needs 30, and days differ
 SCORED = 2  # NoLeak compares a split by time with one at random on half of the test rows
 RARER_HALF = 0.35  # of numbers, which NoLeak halves at the median: in a season more are above it

@@ -23,7 +23,8 @@ def write_project(folder: Path, package: str | None = None) -> list[Path]:
     if file := next((path for path in (root, *root.parents) if path.exists() and not path.is_dir()), None):
         raise CannotInit(f"{file} · it is a file; legal: a folder, new or with other files. Name another one.")
     names = {"name": package.replace("_", "-"), "package": package}
-    contents = {root / _target(path, package): _fill(path, names) for path in sorted(TEMPLATE.rglob("*")) if _is_part(path)}
+    parts = [path for path in sorted(TEMPLATE.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    contents = {root / _target(path, package): _fill(path, names) for path in parts}
     if existing := [str(path.relative_to(root)) for path in contents if os.path.lexists(path)]:
         raise CannotInit(f"{root} · it has {', '.join(existing)} already. Name another folder, or remove them.")
     for path, content in contents.items():
@@ -38,10 +39,6 @@ def _require_name(package: str) -> None:
         raise CannotInit(f"{problem}. Name the folder otherwise, or use --package.")
     if find_spec(package):
         raise CannotInit(f"{package!r} is the name of an installed package. Name the folder otherwise, or use --package.")
-
-
-def _is_part(path: Path) -> bool:
-    return path.is_file() and "__pycache__" not in path.parts
 
 
 def _target(path: Path, package: str) -> str:

@@ -5,8 +5,6 @@ from enum import StrEnum
 from itertools import groupby
 from typing import NamedTuple
 
-VERDICT_LABEL = "verdict"
-
 
 class Metric(StrEnum):
     """The name of a gauge; `help_text` says what it counts."""
