@@ -31,8 +31,8 @@ def rows(task: Task[Any], seed: int, *, lower: float = 0.0, count: int = 4000) -
         probability = rng.uniform(size=count)
         return pl.DataFrame({"y": (rng.random(count) < probability - lower).astype(int), "probability": probability})
     shares = rng.dirichlet([1, 1, 1], count)
-    told = shares * (1 - lower) + lower * np.array([0, 0, 1])
-    truth = (rng.random((count, 1)) >= np.cumsum(told, axis=1)).sum(axis=1).clip(0, 2)
+    reported = shares * (1 - lower) + lower * np.array([0, 0, 1])
+    truth = (rng.random((count, 1)) >= np.cumsum(reported, axis=1)).sum(axis=1).clip(0, 2)
     names = np.array(["a", "b", "c"])
     return pl.DataFrame({"y": names[truth], "probabilities": [dict(zip("abc", share, strict=True)) for share in shares]})
 
@@ -41,12 +41,12 @@ def compare(task: Task[Any], before: pl.DataFrame, now: pl.DataFrame) -> Changes
     truth, output = task.truth(before["y"]), task.logged(before)
     metrics = {name: vars(one) for name, one in intervals(task.sample(truth, output), task.metrics, seed=0).items()}
     evaluation = json.loads(json.dumps({"metrics": metrics, **task.details(truth, output)}))
-    found = intervals(task.sample(task.truth(now["y"]), task.logged(now)), task.metrics, seed=0)
-    return changed_since(evaluation, task, now, label="y", metrics=found)
+    metrics_now = intervals(task.sample(task.truth(now["y"]), task.logged(now)), task.metrics, seed=0)
+    return changed_since(evaluation, task, now, label="y", metrics=metrics_now)
 
 
 @pytest.mark.parametrize("task", [BINARY, CLASSES, NUMBER], ids=["binary", "classes", "number"])
-def test_what_has_not_changed_is_not_named(task: Task[Any]) -> None:
+def test_an_unchanged_quality_is_not_named(task: Task[Any]) -> None:
     changes = compare(task, rows(task, 0), rows(task, 1))
     assert changes.messages == []
     assert [row["metric"] for row in changes.tables["against_evaluation"]] == [*task.metrics]

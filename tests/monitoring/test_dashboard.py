@@ -51,13 +51,13 @@ def served(workspace: Path) -> Iterator[httpx.Client]:
 def drawn(client: httpx.Client, project: str) -> dict[str, list[tuple[str, list[Any]]]]:
     """Of each panel its series, each with its column and values."""
     dashboard = client.get(f"/api/v2/dashboards/{project}").raise_for_status().json()
-    found = dict[str, list[tuple[str, list[Any]]]]()
+    series_by_panel = dict[str, list[tuple[str, list[Any]]]]()
     for panel in dashboard["panels"]:
         filters = [{key: one[key] for key in ("tags", "metadata", "metric", "metric_labels")} for one in panel["values"]]
         url = f"/api/v2/snapshots/{project}/data_series_batch"
         answer = client.post(url, json={"series_filter": filters}).raise_for_status().json()["series"]
-        found[panel["title"]] = [(one["params"]["column"], one["values"]) for one in answer]
-    return found
+        series_by_panel[panel["title"]] = [(one["params"]["column"], one["values"]) for one in answer]
+    return series_by_panel
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What a drift monitor judges besides each input: answers, labels, correlations, and the season that it compares with."""
+"""What a drift monitor judges in addition to each input: answers, labels, correlations; and the season that it compares with."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -144,7 +144,7 @@ def test_a_season_that_the_training_does_not_have_is_named_and_all_rows_are_comp
     assert "whole training" not in february.message and february.verdict is july.verdict is Verdict.HEALTHY
 
 
-def test_of_a_large_window_a_sample_is_read_that_does_not_depend_on_the_order() -> None:
+def test_a_large_window_is_sampled_independently_of_the_order_of_its_rows() -> None:
     rows = pl.DataFrame({"prediction_id": [f"p-{number}" for number in range(100_000)]})
     window = Window(START, START + HOUR)
     samples = [

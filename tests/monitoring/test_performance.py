@@ -45,39 +45,39 @@ def by(period: Any, frame: pl.DataFrame | None = None, min_rows: int = 10) -> pl
 
 
 def test_days_and_versions_have_a_row_each_and_all_versions_come_last() -> None:
-    found = by("day")
-    assert [*found.schema] == ["period", "model_version", "rows", *TASK.MEANS, *TASK.metrics]
-    assert found["period"].unique(maintain_order=True).to_list() == [date(2013, 3, 30) + timedelta(days=d) for d in range(4)]
-    assert found["model_version"].to_list() == ["1", "all", "1", "all", "2", "all", "2", "all"]
-    assert found["rows"].to_list() == [240] * 8
+    periods = by("day")
+    assert [*periods.schema] == ["period", "model_version", "rows", *TASK.MEANS, *TASK.metrics]
+    assert periods["period"].unique(maintain_order=True).to_list() == [date(2013, 3, 30) + timedelta(days=d) for d in range(4)]
+    assert periods["model_version"].to_list() == ["1", "all", "1", "all", "2", "all", "2", "all"]
+    assert periods["rows"].to_list() == [240] * 8
 
 
 def test_a_month_measures_what_sklearn_does_on_its_rows() -> None:
     march = outcomes().filter(pl.col("event_timestamp").dt.month() == 3)
-    found = by("month").row(0, named=True)
-    assert (found["period"], found["rows"]) == (date(2013, 3, 1), 480)
-    assert found["auc"] == pytest.approx(roc_auc_score(march["late"], march["probability"]))
-    assert found["label_rate"] == pytest.approx(march["late"].mean())
-    assert found["mean_probability"] == pytest.approx(march["probability"].mean())
+    period = by("month").row(0, named=True)
+    assert (period["period"], period["rows"]) == (date(2013, 3, 1), 480)
+    assert period["auc"] == pytest.approx(roc_auc_score(march["late"], march["probability"]))
+    assert period["label_rate"] == pytest.approx(march["late"].mean())
+    assert period["mean_probability"] == pytest.approx(march["probability"].mean())
 
 
-def test_two_versions_in_one_period_are_measured_apart_and_together() -> None:
+def test_two_versions_in_one_period_are_measured_separately_and_together() -> None:
     mixed = outcomes().with_columns(model_version=pl.Series(["1", "2"] * 480))
     april = by("month", mixed).filter(pl.col("period") == date(2013, 4, 1))
     assert april.select("model_version", "rows").rows() == [("1", 240), ("2", 240), ("all", 480)]
 
 
 def test_too_few_rows_are_counted_but_not_measured() -> None:
-    found = by("day", min_rows=241)
-    assert found["rows"].sum() == 8 * 240
-    assert found["auc"].null_count() == found["brier"].null_count() == 8
-    assert found["label_rate"].null_count() == 0
+    periods = by("day", min_rows=241)
+    assert periods["rows"].sum() == 8 * 240
+    assert periods["auc"].null_count() == periods["brier"].null_count() == 8
+    assert periods["label_rate"].null_count() == 0
 
 
 def test_one_class_has_a_brier_but_no_auc() -> None:
-    found = by("day", outcomes().with_columns(late=pl.lit(0)))
-    assert found["auc"].null_count() == 8
-    assert found["brier"].null_count() == 0
+    periods = by("day", outcomes().with_columns(late=pl.lit(0)))
+    assert periods["auc"].null_count() == 8
+    assert periods["brier"].null_count() == 0
 
 
 def test_rows_without_a_label_wait() -> None:
@@ -114,12 +114,12 @@ def test_periods_with_a_changed_outcome_alone_are_computed_again(tmp_path: Path,
         options = {"predicate": f"day IN ({names})"} if changed else {"schema_mode": "overwrite", "partition_by": "day"}
         options |= {"commit_properties": CommitProperties(facts)}
         frame.write_delta(path, mode="overwrite", delta_write_options=options)
-        found = stored.refresh(path)
-        order = [*found.by_day.columns[:2]]
-        for periods, every, min_rows in ((found.by_day, "1d", 50), (found.by_month, "1mo", 100)):
+        realised_periods = stored.refresh(path)
+        order = [*realised_periods.by_day.columns[:2]]
+        for periods, every, min_rows in ((realised_periods.by_day, "1d", 50), (realised_periods.by_month, "1mo", 100)):
             whole = realised(TASK, rows, every=every, label="late", min_rows=min_rows)  # type: ignore[arg-type]
             assert periods.sort(order).equals(whole.sort(order))
-        assert found.rows == len(rows.drop_nulls("late"))
+        assert realised_periods.rows == len(rows.drop_nulls("late"))
 
     rows = outcomes().with_columns(day=pl.col("event_timestamp").dt.date())
     refresh()
@@ -146,8 +146,8 @@ def test_a_declared_figure_has_its_mean_by_period_and_of_the_window() -> None:
     assert days["cost"].to_list() == pytest.approx([5 * missed[start : start + 240].mean() for start in range(0, 960, 240)])
     periods = Periods(days, days)
     spec = Performance(min_rows=100, figures=(cost,))
-    found = monitor_performance(spec, [], task=TASK, label="late", periods=periods, recent=rows, evaluation=None, seed=0)
-    assert found.figures["window_cost"] == pytest.approx(5 * missed.mean())
+    result = monitor_performance(spec, [], task=TASK, label="late", periods=periods, recent=rows, evaluation=None, seed=0)
+    assert result.figures["window_cost"] == pytest.approx(5 * missed.mean())
 
 
 def test_a_table_without_an_outcome_has_no_period(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_window_counts_every_request_whatever_restarts_there_were(
     assert load.requests == expected
 
 
-def test_what_was_counted_before_the_first_sample_of_an_older_process_is_not_of_the_window() -> None:
+def test_requests_counted_before_the_first_sample_of_an_older_process_are_not_in_the_window() -> None:
     server = Process("a", -600, (5,) * 620)
     samples = [server.sample(minute) for minute in (8, 9, 10)]
     load = Load.of(samples, START, START + 10 * MINUTE, reach=REACH)
@@ -63,7 +63,7 @@ def test_what_was_counted_before_the_first_sample_of_an_older_process_is_not_of_
 
 
 def test_a_gap_in_the_samples_is_not_judged_as_the_window() -> None:
-    """Nobody looked for ten hours: what was counted meanwhile is not of the last minutes."""
+    """No sample for ten hours: requests counted in that time are not in the last minutes."""
     server = Process("a", 0, (5,) * 700)
     samples = [server.sample(minute) for minute in (0, 600, 601)]
     assert Load.of(samples, START + 591 * MINUTE, START + 601 * MINUTE, reach=REACH).requests == 5

@@ -44,7 +44,7 @@ class Served:
         return [(day - first).days for day in self.profiles.refresh(bins, [first + one * DAY for one in days])]
 
     def check(self, first: float, last: float, bins: Bins = BINS) -> None:
-        """Against a profile of the rows."""
+        """Compares it with a profile of the rows."""
         window = Window(START + first * DAY, START + last * DAY)
         merged, rows = self.profiles.window(bins, window), window.of(pl.scan_delta(str(self.table)))
         slow = bins.profile(rows)
@@ -121,7 +121,7 @@ def test_another_version_is_profiled_in_its_own_bins(served: Served) -> None:
     served.check(-1, 3)
 
 
-def test_what_has_been_profiled_is_still_known_when_the_commits_of_the_rows_are_removed(served: Served) -> None:
+def test_stored_profiles_survive_the_removal_of_the_commits_of_their_rows(served: Served) -> None:
     served.serve(0.5, 1.0)
     served.refresh(0)
     before = DeltaTable(str(served.profiles.path)).version()

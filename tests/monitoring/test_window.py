@@ -76,15 +76,17 @@ def test_recent_answers_about_another_time_are_counted_and_named_with_their_time
     live, result = answers(*LIVE), too_few(3, 100, "served requests")
     assert elsewhere(live, spec, now=NOW) == (0, None, None) and elsewhere(live, spec, now=NOW).added_to(result) == result
     others = answers(datetime(2199, 1, 1, tzinfo=UTC), datetime(1950, 1, 1, tzinfo=UTC), NOW + HOUR, answered=NOW - HOUR)
-    found = elsewhere(pl.concat([live, others]), spec, now=NOW)
-    assert found == (2, datetime(1950, 1, 1, tzinfo=UTC), datetime(2199, 1, 1, tzinfo=UTC)), "the next hour is not another time"
-    named = found.added_to(result)
+    other_times = elsewhere(pl.concat([live, others]), spec, now=NOW)
+    assert other_times == (2, datetime(1950, 1, 1, tzinfo=UTC), datetime(2199, 1, 1, tzinfo=UTC)), (
+        "the next hour is not another time"
+    )
+    named = other_times.added_to(result)
     assert named.message.endswith("Not judged, as they are about another time (1950-01-01 to 2199-01-01): 2 answers.")
     assert named.figures["about_another_time"] == 2 and named.verdict is result.verdict
     assert elsewhere(pl.concat([live, others]), spec, now=NOW + 25 * HOUR).rows == 0, "they are no longer recent"
 
 
-def test_of_a_replay_only_answers_about_the_future_are_about_another_time() -> None:
+def test_in_a_replay_only_answers_about_the_future_are_about_another_time() -> None:
     replay = answers(*LIVE, answered=YEARS_LATER)
     future = answers(YEARS_LATER + 1000 * HOUR, answered=YEARS_LATER)
     spec = Drift(window=24 * HOUR, min_rows=100)

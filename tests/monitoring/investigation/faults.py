@@ -143,7 +143,7 @@ def not_filled(view: str, day: int) -> Inject:
     ("wind", 53, 1.0, pl.col("wind").round(0)), ("temp", 51, 0.5, pl.col("temp") * 1.8 + 32),
 )  # fmt: skip
 def served_differently(column: str, day: int, share: float, new: pl.Expr) -> Inject:
-    """By some of the servers."""
+    """Some of the servers serve other values of the column."""
     hit = (pl.int_range(pl.len()) * 7919 % 100) < 100 * share
 
     def serve(rows: pl.DataFrame) -> pl.DataFrame:

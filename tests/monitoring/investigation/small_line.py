@@ -287,7 +287,8 @@ def relation(served: pl.DataFrame, trained: pl.DataFrame, world: World, now: dat
 
 
 def deliveries(world: World, now: datetime) -> list[Delivery]:
-    found, counts = [], {table: dict(getattr(world, table).group_by("day").len().iter_rows()) for table in ("orders", "readings")}
+    landed_files: list[Delivery] = []
+    counts = {table: dict(getattr(world, table).group_by("day").len().iter_rows()) for table in ("orders", "readings")}
     for table, rows_of in counts.items():
         for day in range(DAYS):
             landed, absent = world.landing(table, day), (table, day) in world.absent
@@ -297,27 +298,27 @@ def deliveries(world: World, now: datetime) -> list[Delivery]:
                 continue  # not due yet
             rows = 0 if absent or is_missing else rows_of.get(midnight(day).date(), 0)
             key = midnight(day).date().isoformat()
-            found.append(
+            landed_files.append(
                 Delivery(table, key, midnight(day), midnight(day + 1), None if is_missing else landed, rows, failed=failed)
             )
-    return found
+    return landed_files
 
 
 def refills(world: World, now: datetime) -> list[Refill]:
-    found: list[Refill] = []
+    refilled: list[Refill] = []
     for view in LINE.features.views:
         if view.name in world.code:
             day, code, _ = world.code[view.name]
             before = World(**{**vars(world), "code": {}}).features(view, now).filter(pl.col("partition") == 10)
             new = view.but(transform=code)
-            found.append(
+            refilled.append(
                 compare_code(LINE, new, before, partition=midnight(10).date(), tables=world.tables(now), at=midnight(day))
             )
-    return found
+    return refilled
 
 
 def judge(reference: pl.DataFrame, served: pl.DataFrame, store: Store, *, is_silent: bool) -> list[Alarm]:
-    """As the monitors of the use case."""
+    """The alarms as the monitors of the use case give them."""
     spec, alarms = Drift(min_rows=500), []
     profiles = profile_reference(reference, LINE.features.numeric, LINE.features.categorical)
     if len(served) < spec.min_rows:

@@ -50,7 +50,7 @@ def test_growth_over_days_is_no_step_and_the_change_of_a_category_is_one() -> No
     assert renamed and renamed.first == 700 and renamed.is_step
 
 
-def test_what_began_before_the_window_has_no_moment() -> None:
+def test_a_change_that_began_before_the_window_has_no_moment() -> None:
     change = find_change(pl.Series(normal(1)), pl.Series(normal(2) + 5), moments())
     assert change and change.first == 0 and change.since is None
 

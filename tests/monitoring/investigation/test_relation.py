@@ -1,4 +1,4 @@
-"""Labels tell a changed relation from changed inputs, of every task."""
+"""Labels distinguish a changed relation from changed inputs, for every task."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -45,13 +45,13 @@ def relation_of(declared: Any, served: pl.DataFrame) -> Relation:
     task, reference = task_of(declared), rows_of(declared, 1)
     evaluated = Labelled(task.truth(reference["late"]), task.logged(reference))
     training, known = (Sample(task.truth(rows["late"]), rows.select("amount", "channel")) for rows in (reference, served))
-    found = find_relation(task, evaluated, training=training, known=known._replace(rows=served))
-    assert found
-    return found
+    relation = find_relation(task, evaluated, training=training, known=known._replace(rows=served))
+    assert relation
+    return relation
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_without_a_known_label_nothing_is_said_of_the_relation(task: str) -> None:
+def test_without_a_known_label_the_relation_is_not_judged(task: str) -> None:
     declared, rows = TASKS[task], rows_of(TASKS[task], 1)
     none, inputs = rows.clear(), rows.select("amount", "channel")
     truth = task_of(declared).truth
@@ -68,7 +68,7 @@ def test_inputs_that_change_alone_are_no_changed_relation(task: str, mean: float
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("mean", [0.0, 0.8])
 def test_a_changed_relation_is_found_with_its_moment_and_input(task: str, mean: float) -> None:
-    found = relation_of(TASKS[task], rows_of(TASKS[task], 2, mean=mean, sign=-1, since=800))
-    assert found.is_changed and found.label.startswith("late" if task != "multiclass" else ("late", "early"))
-    assert found.since and abs(found.since - (START + timedelta(minutes=7 * 800))) < timedelta(hours=20)
-    assert found.within["amount"] > 0.5 and "channel" not in found.within
+    relation = relation_of(TASKS[task], rows_of(TASKS[task], 2, mean=mean, sign=-1, since=800))
+    assert relation.is_changed and relation.label.startswith("late" if task != "multiclass" else ("late", "early"))
+    assert relation.since and abs(relation.since - (START + timedelta(minutes=7 * 800))) < timedelta(hours=20)
+    assert relation.within["amount"] > 0.5 and "channel" not in relation.within

@@ -9,7 +9,7 @@ TEMPERATURES = np.random.default_rng(0).normal(12.0, 6.0, 4000)
 
 
 @pytest.mark.parametrize("name", ["°C to °F", "hundreds, such as cents or percent", "the other sign"])
-def test_another_unit_is_named(name: str) -> None:
+def test_a_change_of_unit_is_named(name: str) -> None:
     factor, offset = UNITS[name]
     finding = _unit(TEMPERATURES, factor * TEMPERATURES + offset, chance=0.02)
     assert finding and finding.evidence.endswith(name)
