@@ -40,7 +40,7 @@ def register(registry: ModelRegistry, model: str, onnx: bytes, **tags: str) -> i
 
 
 def client(registry: ModelRegistry) -> MlflowClient:
-    """MLflow's own, beside the registry's."""
+    """MLflow's own client, next to the registry's."""
     return MlflowClient(tracking_uri=registry.uri, registry_uri=registry.uri)
 
 
@@ -78,10 +78,10 @@ def test_a_run_keeps_its_tags_parameters_metrics_and_files(registry: ModelRegist
     run.log_metrics({"loss": 0.25}, step=1)
     run.log_file("window.txt", "January to March")
     run.log_file("plots/curve.png", b"a curve")
-    found = stored(registry, run.run_id)
-    assert found.data.params == {key: str(value) for key, value in parameters.items()}
+    stored_run = stored(registry, run.run_id)
+    assert stored_run.data.params == {key: str(value) for key, value in parameters.items()}
     assert [point.value for point in client(registry).get_metric_history(run.run_id, "loss")] == [0.5, 0.25]
-    assert found.data.tags["dagster_run_id"] == "d1"
+    assert stored_run.data.tags["dagster_run_id"] == "d1"
     assert Path(client(registry).download_artifacts(run.run_id, "window.txt")).read_text() == "January to March"
     assert Path(client(registry).download_artifacts(run.run_id, "plots/curve.png")).read_bytes() == b"a curve"
 
@@ -90,8 +90,8 @@ def test_values_longer_than_mlflow_takes_are_shortened(registry: ModelRegistry) 
     vocabulary = ",".join(f"N{number}" for number in range(3000))
     run = new_run(registry, "long")
     run.log(tags={"vocabulary": vocabulary}, params={"v": vocabulary})
-    found = stored(registry, run.run_id).data
-    assert (found.params["v"], found.tags["vocabulary"]) == (vocabulary[:6000], vocabulary[:8000])
+    data = stored(registry, run.run_id).data
+    assert (data.params["v"], data.tags["vocabulary"]) == (vocabulary[:6000], vocabulary[:8000])
 
 
 def test_a_registered_model_comes_back_byte_for_byte(registry: ModelRegistry) -> None:

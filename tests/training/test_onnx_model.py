@@ -16,7 +16,7 @@ SIGNATURE = Signature(("wind", "delay"), {})
 
 
 def halved_wind(width: int = 2, output: str = OUTPUT) -> onnx.ModelProto:
-    """A graph of `width` inputs that answers half the first one."""
+    """A graph of `width` inputs whose output is half the first one."""
     nodes = [
         helper.make_node("MatMul", [INPUT, "weights"], ["column"]),
         helper.make_node("Squeeze", ["column", "axis"], [output]),

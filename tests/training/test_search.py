@@ -35,7 +35,7 @@ def searched(rows: pl.DataFrame = ROWS, messages: list[str] | None = None) -> Fo
 
 
 @pytest.fixture(scope="module")
-def found() -> Found:
+def search_result() -> Found:
     return searched()
 
 
@@ -58,9 +58,9 @@ def test_no_row_of_a_fold_is_judged_by_a_model_that_saw_its_moment_or_a_later_on
 
 def test_the_windows_grow_and_every_late_row_is_scored_once() -> None:
     made = time_folds(ROWS, 3, AT_ONCE)
-    seen = [fold.filter(pl.col("split") != "test") for fold in made]
+    read = [fold.filter(pl.col("split") != "test") for fold in made]
     scored = pl.concat([fold.filter(split="test") for fold in made])
-    assert [len(part) for part in seen] == [360, 540, 720]
+    assert [len(part) for part in read] == [360, 540, 720]
     assert scored["event_timestamp"].to_list() == ROWS["event_timestamp"][360:].to_list()
 
 
@@ -95,26 +95,26 @@ def test_one_label_in_a_scored_fold_is_refused() -> None:
         searched(last)
 
 
-def test_hopeless_trials_are_stopped_before_their_last_fold(found: Found) -> None:
-    states = {state: [trial for trial in found.trials if trial["state"] == state] for state in ("pruned", "complete")}
-    assert len(found.trials) == SEARCH.trials == len(states["pruned"]) + len(states["complete"])
+def test_hopeless_trials_are_stopped_before_their_last_fold(search_result: Found) -> None:
+    states = {state: [trial for trial in search_result.trials if trial["state"] == state] for state in ("pruned", "complete")}
+    assert len(search_result.trials) == SEARCH.trials == len(states["pruned"]) + len(states["complete"])
     assert states["pruned"]
-    assert all(len(trial["folds"]) < SEARCH.folds or trial["auc"] < found.trials[0]["auc"] for trial in states["pruned"])
+    assert all(len(trial["folds"]) < SEARCH.folds or trial["auc"] < search_result.trials[0]["auc"] for trial in states["pruned"])
     assert any(len(trial["folds"]) < SEARCH.folds for trial in states["pruned"])
     assert all(len(trial["folds"]) == SEARCH.folds for trial in states["complete"])
 
 
-def test_the_declared_trainer_is_the_first_trial_and_the_best_one_wins(found: Found) -> None:
-    first = found.trials[0]
+def test_the_declared_trainer_is_the_first_trial_and_the_best_one_wins(search_result: Found) -> None:
+    first = search_result.trials[0]
     assert {name: first[name] for name in WORD.model_fields if name in first} == WORD.model_dump(exclude={"kind", "seed"})
-    best = max((trial for trial in found.trials if trial["state"] == "complete"), key=lambda trial: trial["auc"])
-    assert found.trainer == WORD.but(**{name: best[name] for name in WORD.model_dump(exclude={"kind", "seed"})})
+    best = max((trial for trial in search_result.trials if trial["state"] == "complete"), key=lambda trial: trial["auc"])
+    assert search_result.trainer == WORD.but(**{name: best[name] for name in WORD.model_dump(exclude={"kind", "seed"})})
     assert best["auc"] >= first["auc"]
 
 
-def test_the_same_search_finds_the_same_and_reads_train_rows_only(found: Found) -> None:
+def test_the_same_search_finds_the_same_and_reads_train_rows_only(search_result: Found) -> None:
     spoilt = ROWS.with_columns(late=pl.when(pl.col("split") == "train").then("late").otherwise(None))
     messages: list[str] = []
-    assert searched(spoilt, messages) == found
+    assert searched(spoilt, messages) == search_result
     assert len(messages) == SEARCH.trials
     assert messages[0].startswith("search · trial 1 of 12 · auc 0.")

@@ -1,4 +1,4 @@
-"""From rows to a model file: which rows are read, and what happens when they cannot teach."""
+"""From rows to a model file: which rows are read, and what happens when nothing can be learned from them."""
 
 import subprocess
 import sys

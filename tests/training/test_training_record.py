@@ -44,11 +44,11 @@ def test_a_recorded_trainer_is_read_back_to_the_last_digit(trainer: Trainer):
 
 
 @pytest.mark.parametrize(
-    "found", [{}, {"trainer": ""}, {"trainer": '{"kind":"oracle"}'}, {"trainer": '{"kind":"lightning","hidden":[]}'}]
+    "record", [{}, {"trainer": ""}, {"trainer": '{"kind":"oracle"}'}, {"trainer": '{"kind":"lightning","hidden":[]}'}]
 )
-def test_a_record_without_a_trainer_is_an_error(found: dict[str, str]):
+def test_a_record_without_a_trainer_is_an_error(record: dict[str, str]):
     with pytest.raises(NotRecorded, match=r"flight_delay · version 3 · the record of its training has trainer .*legal: "):
-        read_trainer(found, "flight_delay · version 3")
+        read_trainer(record, "flight_delay · version 3")
 
 
 def test_the_same_place_records_the_same_in_another_process():

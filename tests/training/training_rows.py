@@ -1,4 +1,4 @@
-"""Small training sets that can be learned from, for the tests of training: two seasons of made-up flights."""
+"""Small training sets with a signal, for the tests of training: two seasons of made-up flights."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

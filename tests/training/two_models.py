@@ -1,4 +1,4 @@
-"""Two models of flights, one better for most carriers and worse for one, as the tests of side by side ask for them."""
+"""Two models of flights, one better for most carriers and worse for one, for the tests of the side-by-side page."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -65,9 +65,9 @@ def test_scikit_learn_keeps_its_thresholds_where_they_are_rounded() -> None:
 def next_to_splits(fitted: FittedEstimator) -> np.ndarray:
     """Float32 rows whose numbers lie on a split threshold or one representable number below or above."""
     rng = np.random.default_rng(0)
-    found = thresholds(fitted.model)
-    found = np.concatenate([found, np.nextafter(found, np.float32(-np.inf)), np.nextafter(found, np.float32(np.inf))])
-    return rng.choice(found[np.isfinite(found)], (3000, len(fitted.signature.inputs)))
+    values = thresholds(fitted.model)
+    values = np.concatenate([values, np.nextafter(values, np.float32(-np.inf)), np.nextafter(values, np.float32(np.inf))])
+    return rng.choice(values[np.isfinite(values)], (3000, len(fitted.signature.inputs)))
 
 
 @settings(max_examples=30, deadline=None)

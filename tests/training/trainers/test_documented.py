@@ -1,4 +1,4 @@
-"""The examples of docs/trainers.md, written to files as they are there, train, export, answer and train again to the same bytes."""
+"""The examples of docs/trainers.md, copied to files verbatim, train, export, answer and train again to the same bytes."""
 
 from collections.abc import Iterator
 from importlib import import_module

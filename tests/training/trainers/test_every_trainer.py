@@ -1,4 +1,4 @@
-"""Each task with each trainer: a model file answers what its library does, repeats itself to the byte, and is searched alike."""
+"""Each task with each trainer: a model file answers what its library does, is the same to the byte when trained again, and works in a search."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def test_contributions_are_those_of_all_orderings_and_add_up(task: str, name: st
     def additive(some: Any) -> Any:
         return own.additive(model.score(some), score)
 
-    found = explain(
+    explanation = explain(
         additive,
         features[0],
         nothing,
@@ -121,10 +121,14 @@ def test_contributions_are_those_of_all_orderings_and_add_up(task: str, name: st
         deadline=lambda: False,
         max_permutations=4000,
     )
-    assert found.baseline + sum(found.contributions.values()) == pytest.approx(additive(features)[0], rel=1e-5, abs=1e-5)
+    assert explanation.baseline + sum(explanation.contributions.values()) == pytest.approx(
+        additive(features)[0], rel=1e-5, abs=1e-5
+    )
     expected = by_brute_force(additive, features[0], nothing, model.signature.inputs)
-    error = max(found.standard_error or 0.0, 1e-4 * max(1.0, abs(additive(features)[0])))
-    assert dict(found.contributions) == pytest.approx({key: expected[key] for key in found.contributions}, abs=6 * error)
+    error = max(explanation.standard_error or 0.0, 1e-4 * max(1.0, abs(additive(features)[0])))
+    assert dict(explanation.contributions) == pytest.approx(
+        {key: expected[key] for key in explanation.contributions}, abs=6 * error
+    )
 
 
 def by_brute_force(score: Any, row: Any, nothing: Any, names: tuple[str, ...]) -> dict[str, float]:
@@ -259,8 +263,8 @@ def test_lightgbm_splits_as_its_model_file_next_to_every_split() -> None:
     ]  # type: ignore[attr-defined]
     splits = np.array([number for text in texts for number in text], np.float64).astype(np.float32)
     splits = splits[np.abs(splits) > 1e-30]  # LightGBM's own zero
-    beside = np.concatenate([splits, np.nextafter(splits, np.float32(-np.inf)), np.nextafter(splits, np.float32(np.inf))])
-    features = rng.choice(beside, (3000, len(signature.inputs)))
+    near_splits = np.concatenate([splits, np.nextafter(splits, np.float32(-np.inf)), np.nextafter(splits, np.float32(np.inf))])
+    features = rng.choice(near_splits, (3000, len(signature.inputs)))
     np.testing.assert_allclose(model.score(features), fitted.predict(features), rtol=0, atol=1e-5)
     assert len(splits) > 30
 

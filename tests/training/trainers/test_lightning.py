@@ -1,4 +1,4 @@
-"""The network: ONNX answers what torch answers, training repeats itself to the byte, early stopping really stops."""
+"""The network: ONNX answers what torch answers, training again gives the same bytes, and early stopping stops."""
 
 import logging
 import warnings

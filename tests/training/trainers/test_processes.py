@@ -24,8 +24,8 @@ def test_two_processes_train_the_model_that_one_trains() -> None:
         fit(LIGHTNING, ROWS, **WITHOUT_DRAWS),
         fit(LIGHTNING.but(devices=2), ROWS, progress=messages.append, **WITHOUT_DRAWS),
     )
-    found, expected = (np.array([[*epoch.values()] for epoch in model.history]) for model in (together, alone))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+    history, expected = (np.array([[*epoch.values()] for epoch in model.history]) for model in (together, alone))
+    np.testing.assert_allclose(history, expected, rtol=0, atol=TOLERANCE)
     features = alone.signature.encode(ROWS)
     np.testing.assert_allclose(together.fitted.predict(features), alone.fitted.predict(features), rtol=0, atol=TOLERANCE)
     assert [message.partition(" · ")[0] for message in messages] == ["network"] * 2, "the processes themselves are silent"

@@ -70,7 +70,7 @@ def test_a_model_file_answers_what_its_library_does_in_the_units_of_the_label(tr
 
 
 def test_a_model_file_with_one_width_for_all_rows_still_answers() -> None:
-    """As versions of before have it: the last node adds three numbers."""
+    """As earlier versions have it: the last node adds three numbers."""
     fitted, signature = fit_in_library(TRAINERS["boosting"], rows(), **inputs())
     graph = replace(fitted, offsets=None).convert()
     graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, -5, 5], dtype=np.float32), "offsets"))
@@ -87,10 +87,10 @@ def test_a_model_file_with_one_width_for_all_rows_still_answers() -> None:
 def test_the_models_learn_the_label_and_their_intervals_hold_the_declared_share(trainer: Trainer) -> None:
     task, test = inputs()["task"], rows().filter(split="test")
     output = OnnxModel.from_bytes(fit(trainer, rows(), **inputs()).onnx).predict(test)
-    found = task.sample(task.truth(test["minutes"]), output).measure(task.metrics)
-    assert found["r2"] > 0.8 and found["rmse"] < 10
-    assert stats.binomtest(round(found["coverage"] * len(test)), len(test), 0.9).pvalue > 0.001
-    assert found["width"] < 40, "without a model the label itself spans about 80 minutes"
+    metrics = task.sample(task.truth(test["minutes"]), output).measure(task.metrics)
+    assert metrics["r2"] > 0.8 and metrics["rmse"] < 10
+    assert stats.binomtest(round(metrics["coverage"] * len(test)), len(test), 0.9).pvalue > 0.001
+    assert metrics["width"] < 40, "without a model the label itself spans about 80 minutes"
 
 
 @EACH_TRAINER
