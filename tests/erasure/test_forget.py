@@ -257,8 +257,8 @@ def test_online_values_in_redis_are_erased_too(root: Path, redis_server: RedisSe
         stores.features.materialize(view.name, dt.datetime(2024, 3, 1, tzinfo=dt.UTC))
     before = looked_up(stores, *OTHERS)
     assert ONE.encode() in in_redis(redis_server)
-    found = forget_subject(SHOP, subject, stores, why="letter", by="Ada", at=NOW).found
-    assert (found.rows["online store"], found.rows["online mirrors"]) == (3, 3)
+    scope = forget_subject(SHOP, subject, stores, why="letter", by="Ada", at=NOW).found
+    assert (scope.rows["online store"], scope.rows["online mirrors"]) == (3, 3)
     assert ONE.encode() not in in_redis(redis_server)
     assert all(other.encode() in in_redis(redis_server) for other in OTHERS)
     assert looked_up(stores, *OTHERS).equals(before)

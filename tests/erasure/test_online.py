@@ -16,7 +16,7 @@ from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.names import FEAST_PROJECT
 from tests.erasure.subjects import build_subject
 from tests.features.feast.lookups import lookup
-from tests.features.feast.test_feature_store import FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
+from tests.features.feast.test_feature_store import FEATURES, HOUR, KEYS, LEGAL, REPO, START, features_of, fill, flights_at
 from tests.servers.redis_server import RedisServer
 
 VIEWS = list(KEYS)
@@ -73,7 +73,7 @@ def held(root: Path, server: RedisServer | None) -> str:
 
 
 def looked_up(store: FeatureStore) -> pl.DataFrame:
-    return pl.concat([lookup(store, asked([START + 2 * HOUR], tailnum=tail)) for tail in TAILS])
+    return pl.concat([lookup(store, flights_at([START + 2 * HOUR], tailnum=tail)) for tail in TAILS])
 
 
 def spelled(server: RedisServer | None) -> str:
@@ -104,7 +104,9 @@ def test_an_entity_that_is_half_of_a_key_is_erased_in_every_pair(
     assert erase(store, build_subject("ATL", "dest")) == (2 if server else 4, 2)
     assert "ATL" not in held(root, server)
     answers = [
-        lookup(store, asked([START + 2 * HOUR], origin=origin, dest=dest)) for origin in ("EWR", "JFK") for dest in ("ATL", "SEA")
+        lookup(store, flights_at([START + 2 * HOUR], origin=origin, dest=dest))
+        for origin in ("EWR", "JFK")
+        for dest in ("ATL", "SEA")
     ]
     assert [answer["distance"].is_null().item() for answer in answers] == [True, False, True, False]
 

@@ -1,4 +1,4 @@
-"""Filling, labelling and the split by time: nothing later teaches something earlier."""
+"""Filling, labelling and the split by time: no later row influences an earlier part."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -36,8 +36,10 @@ UTC_US = pl.Datetime("us", "UTC")
 def known(hours: list[tuple[int, int]]) -> pl.DataFrame:
     """Rows with a moment (hours from END) and the hours until their truth is known."""
     moments = [END + timedelta(hours=at) for at, _ in hours]
-    told = [moment + timedelta(hours=after) for moment, (_, after) in zip(moments, hours, strict=True)]
-    return pl.DataFrame({"event_timestamp": moments, "known_at": told}, schema={"event_timestamp": UTC_US, "known_at": UTC_US})
+    known_at = [moment + timedelta(hours=after) for moment, (_, after) in zip(moments, hours, strict=True)]
+    return pl.DataFrame(
+        {"event_timestamp": moments, "known_at": known_at}, schema={"event_timestamp": UTC_US, "known_at": UTC_US}
+    )
 
 
 @given(HOURS)
@@ -52,7 +54,7 @@ def test_train_is_before_validation_and_validation_before_test(hours: list[tuple
 
 @given(HOURS)
 @settings(deadline=None)
-def test_what_teaches_was_known_before_the_next_part_began(hours: list[tuple[int, int]]) -> None:
+def test_training_rows_were_known_before_the_next_part_began(hours: list[tuple[int, int]]) -> None:
     rows = split_by_time(known(hours), SPLIT, end=END)
     for part, bound in (("train", VALIDATION_START), ("validation", TEST_START)):
         assert all(moment < bound for moment in rows.filter(pl.col("split") == part)["known_at"])
@@ -62,10 +64,10 @@ def test_what_teaches_was_known_before_the_next_part_began(hours: list[tuple[int
 @settings(deadline=None)
 def test_only_late_truths_and_moments_outside_are_left_out(hours: list[tuple[int, int]]) -> None:
     def stays(at: int, after: int) -> bool:
-        moment, told = END + timedelta(hours=at), END + timedelta(hours=at + after)
+        moment, known_at = END + timedelta(hours=at), END + timedelta(hours=at + after)
         if moment >= TEST_START:
             return moment < END
-        return told < (TEST_START if moment >= VALIDATION_START else VALIDATION_START)
+        return known_at < (TEST_START if moment >= VALIDATION_START else VALIDATION_START)
 
     assert len(split_by_time(known(hours), SPLIT, end=END)) == sum(stays(at, after) for at, after in hours)
 
@@ -220,10 +222,10 @@ def view(transform: Any) -> FeatureView:
 
 
 def test_a_view_is_filled_for_whole_days_and_says_which() -> None:
-    asked: list[tuple[datetime, datetime]] = []
+    spans: list[tuple[datetime, datetime]] = []
 
     def transform(tables: Any, start: datetime, end: datetime) -> pl.LazyFrame:
-        asked.append((start, end))
+        spans.append((start, end))
         return tables["facts"]
 
     moments = [midnight(date(2013, 1, 2)) + timedelta(hours=23, minutes=59), midnight(date(2013, 1, 1))]
@@ -231,7 +233,7 @@ def test_a_view_is_filled_for_whole_days_and_says_which() -> None:
     rows = fill_view(
         view(transform), {"facts": facts}, UTC_DAYS.start(date(2013, 1, 1)), UTC_DAYS.end(date(2013, 1, 2))
     ).collect()
-    assert asked == [(midnight(date(2013, 1, 1)), midnight(date(2013, 1, 3)))]
+    assert spans == [(midnight(date(2013, 1, 1)), midnight(date(2013, 1, 3)))]
     assert rows["day"].to_list() == [date(2013, 1, 1), date(2013, 1, 2)]
 
 

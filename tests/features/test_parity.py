@@ -56,46 +56,51 @@ def slow_largest(pairs: list[tuple[Any, Any]]) -> float | None:
 
 @settings(deadline=None)
 @given(ROWS)
-def test_it_finds_what_a_comparison_row_by_row_finds(rows: list[tuple[Any, ...]]) -> None:
+def test_the_result_is_that_of_a_comparison_row_by_row(rows: list[tuple[Any, ...]]) -> None:
     pairs = {"temp": [(a, b) for a, b, _, _ in rows], "gate": [(a, b) for _, _, a, b in rows]}
-    found = compare(
+    comparison = compare(
         frame([row[0] for row in rows], [row[2] for row in rows]), frame([row[1] for row in rows], [row[3] for row in rows])
     )
-    wrong = {name: [number for number, pair in enumerate(each) if not agree(*pair)] for name, each in pairs.items()}
-    for each in found.features:
-        assert each.mismatches == len(wrong[each.feature])
-        assert each.missing_served == sum(missing(one) and not missing(two) for one, two in pairs[each.feature])
-        assert each.missing_recomputed == sum(missing(two) and not missing(one) for one, two in pairs[each.feature])
-        assert [example["prediction_id"] for example in each.examples] == [f"p{number}" for number in wrong[each.feature][:5]]
-    assert found.features[0].largest_difference == slow_largest(pairs["temp"])
-    assert found.features[1].largest_difference is None
-    assert (found.rows, found.differing_rows) == (len(rows), len({*wrong["temp"], *wrong["gate"]}))
+    wrong = {
+        name: [number for number, pair in enumerate(pairs_of_feature) if not agree(*pair)]
+        for name, pairs_of_feature in pairs.items()
+    }
+    for feature in comparison.features:
+        assert feature.mismatches == len(wrong[feature.feature])
+        assert feature.missing_served == sum(missing(one) and not missing(two) for one, two in pairs[feature.feature])
+        assert feature.missing_recomputed == sum(missing(two) and not missing(one) for one, two in pairs[feature.feature])
+        assert [example["prediction_id"] for example in feature.examples] == [
+            f"p{number}" for number in wrong[feature.feature][:5]
+        ]
+    assert comparison.features[0].largest_difference == slow_largest(pairs["temp"])
+    assert comparison.features[1].largest_difference is None
+    assert (comparison.rows, comparison.differing_rows) == (len(rows), len({*wrong["temp"], *wrong["gate"]}))
 
 
 @settings(deadline=None)
 @given(ROWS)
-def test_its_table_keeps_all_but_the_examples(rows: list[tuple[Any, ...]]) -> None:
-    found = compare(
+def test_the_table_keeps_everything_but_the_examples(rows: list[tuple[Any, ...]]) -> None:
+    comparison = compare(
         frame([row[0] for row in rows], [row[2] for row in rows]), frame([row[1] for row in rows], [row[3] for row in rows])
     )
-    again = Parity.from_table(found.to_table())
+    again = Parity.from_table(comparison.to_table())
     assert (again.rows, again.differing_rows, again.since, again.until) == (
-        found.rows,
-        found.differing_rows,
-        found.since,
-        found.until,
+        comparison.rows,
+        comparison.differing_rows,
+        comparison.since,
+        comparison.until,
     )
-    assert again.mismatch_rate == found.mismatch_rate
-    assert again.to_table().equals(found.to_table())
+    assert again.mismatch_rate == comparison.mismatch_rate
+    assert again.to_table().equals(comparison.to_table())
 
 
 def test_the_rate_of_answers_is_not_diluted_by_features_that_agree() -> None:
     served, recomputed = frame([1.0, 2.0, 3.0, 4.0], ["EWR"] * 4), frame([1.0, 2.5, 3.0, 4.0], ["EWR"] * 4)
-    found = compare(served, recomputed)
-    assert found.mismatch_rate == 0.25
-    assert [each.feature for each in found.mismatched] == ["temp"]
-    assert found.features[0].examples == ({"prediction_id": "p1", "served": 2.0, "recomputed": 2.5},)
-    assert found.sentence(0.001) == (
+    comparison = compare(served, recomputed)
+    assert comparison.mismatch_rate == 0.25
+    assert [feature.feature for feature in comparison.mismatched] == ["temp"]
+    assert comparison.features[0].examples == ({"prediction_id": "p1", "served": 2.0, "recomputed": 2.5},)
+    assert comparison.sentence(0.001) == (
         "25.00% of 4 predictions from 2013-06-01 to 2013-06-01 used features that differ from the recomputed ones, above the bound of 0.10%: temp (25.00%)."
     )
 

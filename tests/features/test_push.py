@@ -41,9 +41,9 @@ class Line:
         self.home = Home(root)
         self.tables = DeltaTables(self.home.tables)
         self.landing = Landing(root / "delivered")
-        for each in deliveries(package_folder(), FIRST, TODAY):
-            self.landing.put(USE_CASE.name, each.table, day=each.partition, rows=each.rows)
-        self.validated = {each.table: self.accepted(each.table, until=LAST) for each in USE_CASE.contracts}
+        for delivery in deliveries(package_folder(), FIRST, TODAY):
+            self.landing.put(USE_CASE.name, delivery.table, day=delivery.partition, rows=delivery.rows)
+        self.validated = {contract.table: self.accepted(contract.table, until=LAST) for contract in USE_CASE.contracts}
         for table, rows in self.validated.items():
             self._write(names.validated(USE_CASE.name, table), rows)
         self.store = FeatureStore(self.home, service=USE_CASE.features.service)
@@ -93,7 +93,7 @@ def test_pushed_outcomes_are_online_within_seconds_and_equal_those_of_the_landed
         pl.col("day") == TODAY, pl.col("arr_time") <= NOON, pl.col("tailnum").is_not_null()
     )
     arrived = last.sort("arr_time").tail(1).to_dicts()[0]
-    asked = line.ask(arrived["tailnum"], NOON + timedelta(seconds=1))
+    request = line.ask(arrived["tailnum"], NOON + timedelta(seconds=1))
     files = {view: set(DeltaTable(line.tables.path(names.feature(USE_CASE.name, view))).file_uris()) for view in OF_OUTCOMES}
 
     began = time.monotonic()
@@ -101,10 +101,10 @@ def test_pushed_outcomes_are_online_within_seconds_and_equal_those_of_the_landed
     assert time.monotonic() - began < 20  # seconds; a day's run takes longer to start
 
     assert set(pushed.entities) == OF_OUTCOMES and pushed.refused.is_empty()
-    answer = lookup(line.store, asked)
+    answer = lookup(line.store, request)
     assert answer["tail_last_arr_delay"].item() == arrived["arr_delay"]
     assert answer["features_from"].item() == "online"
-    assert answer.drop("features_from", "feature_age_s").equals(line.store.historical(asked))
+    assert answer.drop("features_from", "feature_age_s").equals(line.store.historical(request))
     for view, before in files.items():  # nothing was rewritten
         assert before < set(DeltaTable(line.tables.path(names.feature(USE_CASE.name, view))).file_uris())
 

@@ -115,7 +115,7 @@ def test_the_hashed_words_of_a_text_are_counted_once_and_stay_the_same() -> None
     ]
 
 
-def test_every_word_is_tested() -> None:
+def test_every_kind_of_request_feature_is_tested() -> None:
     assert words_of(RequestFeature) - {OfLocalTime} == WORDS.keys()
 
 
@@ -242,7 +242,7 @@ def born(*features: RequestFeature) -> UseCase:
     return LOANS.but(contracts=(contract, payments), features=declared)
 
 
-def test_what_follows_from_a_date_is_the_same_in_training_and_in_the_service() -> None:
+def test_features_of_a_date_are_the_same_in_training_and_in_the_service() -> None:
     features = (Month(name="month", column="born"), Weekday(name="weekday", column="born"))
     use_case = born(*features)
     row = (7, "c1", 9.5, "car", datetime(2024, 3, 1, 9, tzinfo=UTC), date(1990, 2, 3))
@@ -264,7 +264,7 @@ def test_what_follows_from_a_date_is_the_same_in_training_and_in_the_service() -
         ),
     ],
 )
-def test_a_date_is_no_moment(feature: RequestFeature, message: str) -> None:
+def test_a_date_where_a_datetime_is_needed_is_refused(feature: RequestFeature, message: str) -> None:
     with pytest.raises(IllegalDeclaration) as caught:
         born(feature)
     assert f"features.request_features[{feature.name}] · {message}" in str(caught.value)

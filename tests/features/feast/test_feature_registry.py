@@ -74,10 +74,10 @@ def test_a_fraction_is_never_cut_to_the_whole_number_that_the_repo_declares(sale
         pl.DataFrame({"shop": [1], "at": [START], "sold": [sold]}).write_parquet(tmp_path / "home" / "tables" / "daily.parquet")
         if sold == 7.0:
             assert sales.historical(requests)["sold"].to_list() == [7]
-    found = r"'daily' · sold is declared as a whole number and Float64 in the table, with 1 fractions. Compute the table again"
-    with pytest.raises(IncompatibleRows, match=found):
+    message = r"'daily' · sold is declared as a whole number and Float64 in the table, with 1 fractions. Compute the table again"
+    with pytest.raises(IncompatibleRows, match=message):
         sales.historical(requests)
-    with pytest.raises(IncompatibleRows, match=found):
+    with pytest.raises(IncompatibleRows, match=message):
         sales.materialize("daily", START.replace(microsecond=0))
 
 
@@ -102,7 +102,7 @@ FeatureStore(Home(Path(sys.argv[1])), service="any").apply(Path(sys.argv[2]))
     assert Path(registry).read_bytes() == before
 
 
-def test_who_reads_the_registry_while_it_is_written_finds_every_view(tmp_path: Path) -> None:
+def test_a_reader_of_the_registry_while_it_is_written_gets_every_view(tmp_path: Path) -> None:
     home, counts, written = Home(tmp_path), set[int](), threading.Event()
     store = FeatureStore(home, service=USE_CASE.features.service)
     store.apply(FEATURE_REPO)

@@ -93,7 +93,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     return store
 
 
-def asked(moments: list[datetime], **entity: Any) -> pl.DataFrame:
+def flights_at(moments: list[datetime], **entity: Any) -> pl.DataFrame:
     given = {"origin": "EWR", "dest": "ATL", "carrier": "AA", "tailnum": "N1", **entity}
     return pl.DataFrame({**given, "event_timestamp": moments})
 
@@ -106,7 +106,7 @@ def test_the_service_names_its_features_in_their_order(filled: FeatureStore) -> 
 
 
 def test_applying_again_keeps_what_is_declared_and_what_is_online(filled: FeatureStore) -> None:
-    rows = asked([START + 4 * DAY])
+    rows = flights_at([START + 4 * DAY])
     before = features_of(filled), lookup(filled, rows)
     filled.apply(REPO)
     assert features_of(filled) == before[0]
@@ -119,16 +119,16 @@ def test_a_table_that_is_not_filled_yet_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFeatureTable, match="tail_delays.*feature/tail_delays.delta"):
         store.materialize("tail_delays", START)
     with pytest.raises(MissingFeatureTable, match="origin_weather"):
-        store.historical(asked([START]))
+        store.historical(flights_at([START]))
     with pytest.raises(MissingFeatureTable, match="origin_weather"):
-        lookup(store, asked([START]))
+        lookup(store, flights_at([START]))
 
 
 # --- history ----------------------------------------------------------------------------------------------------------
 
 
 def test_history_keeps_rows_order_and_columns(filled: FeatureStore) -> None:
-    rows = asked([START + 21 * HOUR, START, START + 21 * HOUR]).with_columns(flight=pl.Series([3, 1, 2]))
+    rows = flights_at([START + 21 * HOUR, START, START + 21 * HOUR]).with_columns(flight=pl.Series([3, 1, 2]))
     answer = filled.historical(rows)
     assert answer.select(rows.columns).equals(rows)
     assert answer.columns == [*rows.columns, *FEATURES]
@@ -136,7 +136,7 @@ def test_history_keeps_rows_order_and_columns(filled: FeatureStore) -> None:
 
 
 def test_empty_frames_work_everywhere(filled: FeatureStore) -> None:
-    rows = asked([START]).clear()
+    rows = flights_at([START]).clear()
     for answer in (filled.historical(rows), lookup(filled, rows)):
         assert answer.is_empty()
         assert set(FEATURES) < set(answer.columns)
@@ -144,9 +144,9 @@ def test_empty_frames_work_everywhere(filled: FeatureStore) -> None:
 
 def test_a_frame_without_a_join_key_is_rejected(filled: FeatureStore) -> None:
     with pytest.raises(EntityFrameMismatch, match="tailnum"):
-        filled.historical(asked([START]).drop("tailnum"))
+        filled.historical(flights_at([START]).drop("tailnum"))
     with pytest.raises(EntityFrameMismatch, match="tailnum"):
-        lookup(filled, asked([START]).drop("tailnum"))
+        lookup(filled, flights_at([START]).drop("tailnum"))
 
 
 # --- online -----------------------------------------------------------------------------------------------------------
@@ -154,10 +154,10 @@ def test_a_frame_without_a_join_key_is_rejected(filled: FeatureStore) -> None:
 
 def test_online_values_have_their_own_names(filled: FeatureStore) -> None:
     """Feast answers in an order that changes from process to process."""
-    rows = asked([START + 91 * HOUR])
+    rows = flights_at([START + 91 * HOUR])
     features = lookup(filled, rows).select(FEATURES)
     theirs = feast.FeatureStore(config=feast_config(Home(root_of(filled)), None))
-    references = [f"flight_delay__{view}:{feature}" for view, each in features_of(filled).items() for feature in each]
+    references = [f"flight_delay__{view}:{feature}" for view, names in features_of(filled).items() for feature in names]
     expected = theirs.get_online_features(features=references, entity_rows=rows.drop("event_timestamp").to_dicts()).to_dict()
     assert features.columns == FEATURES
     assert features.row(0, named=True) == {name: expected[name][0] for name in FEATURES}
@@ -166,7 +166,7 @@ def test_online_values_have_their_own_names(filled: FeatureStore) -> None:
 
 def test_values_too_old_for_the_moment_are_null_and_the_others_stay(filled: FeatureStore) -> None:
     newest = START + 90 * HOUR
-    features = lookup(filled, asked([newest + 3 * HOUR, newest + 4 * HOUR, newest + 3 * DAY]))
+    features = lookup(filled, flights_at([newest + 3 * HOUR, newest + 4 * HOUR, newest + 3 * DAY]))
     assert features["temp"].to_list() == [180.0, None, None]  # 3 h
     assert features["route_late_rate_7d"].is_null().to_list() == [False, False, True]  # 2 days
     assert features["seats"].is_null().to_list() == [False, False, False]  # never expires
@@ -175,7 +175,7 @@ def test_values_too_old_for_the_moment_are_null_and_the_others_stay(filled: Feat
 
 
 def test_an_unknown_or_missing_entity_gets_nulls_and_the_rest_of_its_row_stays(filled: FeatureStore) -> None:
-    answer = lookup(filled, asked([START + 92 * HOUR] * 3, tailnum=["N999", None, "N2"]))
+    answer = lookup(filled, flights_at([START + 92 * HOUR] * 3, tailnum=["N999", None, "N2"]))
     assert answer["seats"].to_list() == [None, None, 6181.0]
     assert answer["temp"].null_count() == 0
     assert set(answer["features_from"]) == {"online"}
@@ -186,7 +186,7 @@ def test_refilling_an_old_day_never_replaces_a_newer_online_value(tmp_path: Path
     store.apply(REPO)
     rows = [{"tailnum": tail, "at": START + step * DAY, "value": float(step)} for step in range(3) for tail in ("N1", "N2")]
     fill(tmp_path, "tail_delays", [*rows, {"tailnum": None, "at": START, "value": 0.0}], ["tail_last_arr_delay"])
-    moment = asked([START + 2 * DAY + HOUR])
+    moment = flights_at([START + 2 * DAY + HOUR])
     assert store.materialize("tail_delays", START + 2 * DAY) == 2
     for day in (0, 1, 2, 0):
         assert store.materialize("tail_delays", START + day * DAY) == 2
@@ -200,7 +200,7 @@ def test_a_newest_row_of_nulls_is_written(tmp_path: Path) -> None:
     for step, value in enumerate((1.0, None)):
         fill(tmp_path, "plane", [{"tailnum": "N1", "at": START + step * DAY, "value": value}], ["seats", "built"])
         store.materialize("plane", START + step * DAY)
-    result = store.look_up(asked([START + 2 * DAY]).to_dict(as_series=False))
+    result = store.look_up(flights_at([START + 2 * DAY]).to_dict(as_series=False))
     assert result.features["seats"] == [None]
     assert result.ages[0] is not None and result.ages[0]["plane"] == DAY.total_seconds()
 
@@ -211,14 +211,14 @@ def test_values_of_an_older_format_are_ignored_until_the_next_materialization_fi
     for view, features in features_of(store).items():
         fill(tmp_path, view, [{**{key: LEGAL[key][0] for key in KEYS[view]}, "at": START, "value": 7.0}], features)
     store.materialize("plane", START)
-    before = lookup(store, asked([START + HOUR]))
+    before = lookup(store, flights_at([START + HOUR]))
     assert before["features_from"].to_list() == ["online"]
     with sqlite3.connect(tmp_path / "feast" / "mirror.db") as connection:
         connection.execute("UPDATE mirror SET key = 'z' || substr(key, 2), value = x'00'")
     reopened = open_store(tmp_path)
-    assert lookup(reopened, asked([START + HOUR]))["features_from"].to_list() == ["point_in_time"]
+    assert lookup(reopened, flights_at([START + HOUR]))["features_from"].to_list() == ["point_in_time"]
     reopened.materialize("plane", START)
-    assert lookup(reopened, asked([START + HOUR])).equals(before)
+    assert lookup(reopened, flights_at([START + HOUR])).equals(before)
 
 
 # --- both as one ------------------------------------------------------------------------------------------------------
@@ -241,13 +241,13 @@ def test_a_lookup_at_any_moment_equals_history_as_of_then(
 
 
 def test_each_row_names_the_source_of_its_features(filled: FeatureStore) -> None:
-    answer = lookup(filled, asked([START + 46 * HOUR, START + 91 * HOUR, START + 21 * HOUR, START + 10 * DAY]))
+    answer = lookup(filled, flights_at([START + 46 * HOUR, START + 91 * HOUR, START + 21 * HOUR, START + 10 * DAY]))
     assert answer["features_from"].to_list() == ["point_in_time", "online", "point_in_time", "online"]
     assert answer["temp"].to_list() == [90.0, 180.0, 40.0, None]
 
 
 def test_a_materialization_never_changes_what_readers_get(filled: FeatureStore) -> None:
-    rows = asked([START + 91 * HOUR] * 50)
+    rows = flights_at([START + 91 * HOUR] * 50)
     expected = lookup(filled, rows)
     wrong: list[object] = []
 

@@ -11,7 +11,7 @@ from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 from mlops_assets.foundation.home import Home
 from mlops_assets.spec.feature import WhenDown
 from tests.features.feast.lookups import lookup
-from tests.features.feast.test_feature_store import FEATURES, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
+from tests.features.feast.test_feature_store import FEATURES, HOUR, KEYS, LEGAL, REPO, START, features_of, fill, flights_at
 from tests.servers.redis_server import RedisServer
 
 VIEWS = list(KEYS)
@@ -35,15 +35,15 @@ def root(tmp_path: Path, redis_server: RedisServer) -> Path:
     known = features_of(store)
     for number, (view, keys) in enumerate(KEYS.items()):
         entities = [{keys[0]: first} for first in LEGAL[keys[0]]]
-        entities = [{**each, keys[1]: second} for each in entities for second in LEGAL[keys[1]]] if keys[1:] else entities
-        rows = [{**each, "at": START + HOUR, "value": 100.0 * number + place} for place, each in enumerate(entities)]
+        entities = [{**entity, keys[1]: second} for entity in entities for second in LEGAL[keys[1]]] if keys[1:] else entities
+        rows = [{**entity, "at": START + HOUR, "value": 100.0 * number + place} for place, entity in enumerate(entities)]
         fill(tmp_path, view, rows, known[view])
     materialize(store, *VIEWS)
     return tmp_path
 
 
 def test_training_serving_and_other_feast_clients_get_the_same_values(root: Path, redis_server: RedisServer) -> None:
-    store, rows = opened(root, redis_server), asked([START + 2 * HOUR])
+    store, rows = opened(root, redis_server), flights_at([START + 2 * HOUR])
     answer = lookup(store, rows)
     assert answer["features_from"].to_list() == ["online"]
     assert answer.drop("features_from", "feature_age_s").equals(store.historical(rows))
@@ -54,7 +54,11 @@ def test_training_serving_and_other_feast_clients_get_the_same_values(root: Path
 
 
 def test_while_it_is_down_lookups_do_what_is_declared_and_writes_raise(root: Path, redis_server: RedisServer) -> None:
-    refusing, remembering, rows = opened(root, redis_server), opened(root, redis_server, "last_known"), asked([START + 2 * HOUR])
+    refusing, remembering, rows = (
+        opened(root, redis_server),
+        opened(root, redis_server, "last_known"),
+        flights_at([START + 2 * HOUR]),
+    )
     before = lookup(remembering, rows)
     redis_server.kill()
     with pytest.raises(OnlineStoreDown, match="does not answer"):
@@ -70,7 +74,7 @@ def test_while_it_is_down_lookups_do_what_is_declared_and_writes_raise(root: Pat
 
 
 def test_after_an_empty_restart_lookups_use_history_until_the_next_materialization(root: Path, redis_server: RedisServer) -> None:
-    store, rows = opened(root, redis_server), asked([START + 2 * HOUR])
+    store, rows = opened(root, redis_server), flights_at([START + 2 * HOUR])
     before = lookup(store, rows)
     redis_server.kill()
     redis_server.start()

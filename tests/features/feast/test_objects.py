@@ -150,8 +150,10 @@ def test_a_use_case_whose_transform_fails_is_left_out_alone(monkeypatch: pytest.
     monkeypatch.setattr(use_cases, "USE_CASES", (broken, LOANS))
     with pytest.warns(UserWarning, match="broken · is left out: ValueError: .*ZeroDivisionError.* · Run `mlops check`"):
         objects = runpy.run_path(str(PROJECT / "feature_repo" / "objects.py"))
-    found = {one.name for one in objects.values() if isinstance(one, feast.FeatureView | feast.Entity | feast.FeatureService)}
-    assert found == {"loans__last_payment", "loans__customer", "loans_v1"}
+    object_names = {
+        one.name for one in objects.values() if isinstance(one, feast.FeatureView | feast.Entity | feast.FeatureService)
+    }
+    assert object_names == {"loans__last_payment", "loans__customer", "loans_v1"}
 
 
 def test_types_follow_from_the_transform_and_descriptions_from_the_contract() -> None:

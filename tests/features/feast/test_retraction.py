@@ -14,7 +14,7 @@ from mlops_assets.features.feast.feature_store import FeatureStore
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from tests.features.feast.lookups import lookup
-from tests.features.feast.test_feature_store import DAY, HOUR, KEYS, LEGAL, REPO, START, asked, features_of, fill
+from tests.features.feast.test_feature_store import DAY, HOUR, KEYS, LEGAL, REPO, START, features_of, fill, flights_at
 from tests.servers.redis_server import RedisServer
 
 VIEW, FEATURE, TAILS = "plane", "seats", LEGAL["tailnum"]  # its values never expire
@@ -33,7 +33,7 @@ def deliver(home: Home, day: int, arrivals: dict[str, int], value: float) -> Non
 
 
 def assert_online_equals_offline(store: FeatureStore, home: Home) -> None:
-    rows = pl.concat([asked([END], tailnum=tail) for tail in TAILS])
+    rows = pl.concat([flights_at([END], tailnum=tail) for tail in TAILS])
     online, offline = lookup(store, rows), store.historical(rows)
     assert online[FEATURE].to_list() == offline[FEATURE].to_list()
     theirs = feast.FeatureStore(config=feast_config(home, store.redis_url))
@@ -70,7 +70,7 @@ def test_online_equals_offline_after_any_deliveries(deliveries: list[Delivery]) 
 
 
 def test_rows_disappear_from_redis_too(tmp_path: Path, redis_server: RedisServer) -> None:
-    """Feast's store for Redis drops older values unless it is told not to."""
+    """Feast's store for Redis drops older values unless an option forbids it."""
     assert_follows(tmp_path, RETRACTED, redis_server.url)
 
 
@@ -78,8 +78,8 @@ def test_a_pushed_value_that_the_run_of_its_day_does_not_confirm_disappears(tmp_
     store = assert_follows(tmp_path, [(0, {"N1": 12}), (1, {"N2": 3})])
     pushed = {"tailnum": ["N1"], "event_timestamp": [START + DAY + timedelta(hours=4)], FEATURE: [999.0], "built": [1990.0]}
     store.push(VIEW, pl.DataFrame(pushed, schema_overrides={"event_timestamp": pl.Datetime("us", "UTC")}))
-    assert lookup(store, asked([END]))[FEATURE].item() == 999.0
+    assert lookup(store, flights_at([END]))[FEATURE].item() == 999.0
     deliver(Home(tmp_path), 1, {"N2": 3}, 0.0)
     store.materialize(VIEW, START + DAY)
     assert_online_equals_offline(store, Home(tmp_path))
-    assert lookup(store, asked([END]))[FEATURE].item() == 12.0
+    assert lookup(store, flights_at([END]))[FEATURE].item() == 12.0

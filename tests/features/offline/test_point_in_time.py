@@ -38,7 +38,7 @@ def entity_rows(moments: st.SearchStrategy[datetime | None]) -> st.SearchStrateg
     return st.lists(st.fixed_dictionaries({"k": KEYS, "k2": KEYS, "event_timestamp": moments}), max_size=15)
 
 
-asked = entity_rows(minutes)
+requested_rows = entity_rows(minutes)
 
 
 def right_answer(row: dict[str, Any], facts: Rows, keys: Sequence[str], ttl: timedelta) -> Any:
@@ -149,7 +149,9 @@ def other_process() -> Iterator[ProcessPoolExecutor]:
 
 
 @settings(max_examples=15, deadline=None)
-@given(asked.filter(bool), facts_of("k"), facts_of("k", "k2"), st.sampled_from([0, 1, 5]), st.tuples(forms, forms, forms))
+@given(
+    requested_rows.filter(bool), facts_of("k"), facts_of("k", "k2"), st.sampled_from([0, 1, 5]), st.tuples(forms, forms, forms)
+)
 def test_the_store_answers_as_brute_force_does_and_as_feast_on_duckdb_does(
     folder: Path,
     other_process: ProcessPoolExecutor,
@@ -178,7 +180,7 @@ def test_the_store_answers_as_brute_force_does_and_as_feast_on_duckdb_does(
 
 
 @settings(max_examples=60, deadline=None)
-@given(asked, facts_of("k"), minutes)
+@given(requested_rows, facts_of("k"), minutes)
 def test_facts_after_the_moment_change_nothing(rows: Rows, facts: Rows, moment: datetime) -> None:
     rows = [row for row in rows if row["event_timestamp"] <= moment]
     before = [fact for fact in facts if fact["at"] <= moment]

@@ -26,7 +26,7 @@ TYPES = {"carrier": String, "stop": Int64}
 def view(
     name: str, path: Path | str, entities: list[Entity], *, ttl: timedelta = timedelta(0), delta: bool = False, **source: Any
 ) -> FeatureView:
-    keys = [Field(name=each.join_key, dtype=TYPES[each.join_key]) for each in entities]
+    keys = [Field(name=entity.join_key, dtype=TYPES[entity.join_key]) for entity in entities]
     source = {"file_format": DeltaFormat() if delta else ParquetFormat(), "timestamp_field": "at", **source}
     return FeatureView(
         name=name,
@@ -56,7 +56,7 @@ def feast_store(root: Path, offline: dict[str, str] | None = None) -> FeatureSto
 
 
 def ask(store: FeatureStore, entity_rows: Any, *views: FeatureView, **options: Any) -> PolarsRetrievalJob:
-    refs = [f"{each.projection.name_to_use()}:{feature.name}" for each in views for feature in each.features]
+    refs = [f"{view.projection.name_to_use()}:{feature.name}" for view in views for feature in view.features]
     return PolarsOfflineStore.get_historical_features(
         store.config, list(views), refs, entity_rows, store.registry, "tests", **options
     )
@@ -71,7 +71,7 @@ FRAMES: dict[str, Callable[[pl.DataFrame], Any]] = {
     "pandas on arrow": lambda frame: frame.to_pandas(use_pyarrow_extension_array=True),
     "naive": lambda frame: frame.with_columns(pl.col("event_timestamp").dt.replace_time_zone(None)),
     "New York, nanoseconds": lambda frame: frame.to_pandas().assign(
-        event_timestamp=lambda each: pd.to_datetime(each.event_timestamp).astype("datetime64[ns, America/New_York]")
+        event_timestamp=lambda times: pd.to_datetime(times.event_timestamp).astype("datetime64[ns, America/New_York]")
     ),
     "text": lambda frame: frame.with_columns(pl.col("event_timestamp").dt.to_string("iso:strict")),
     "narrow keys": lambda frame: frame.with_columns(pl.col("stop").cast(pl.Int8), pl.col("carrier").cast(pl.Categorical)),
@@ -112,7 +112,7 @@ def test_renamed_keys_and_full_names_are_honoured(store: FeatureStore, late_rate
     assert ask(store, entities, late_rates, full_feature_names=True).to_polars()["late__late_value"].to_list() == [0.3]
 
 
-def test_of_values_of_one_moment_the_last_created_wins(store: FeatureStore, tmp_path: Path) -> None:
+def test_the_last_created_of_several_values_of_one_moment_wins(store: FeatureStore, tmp_path: Path) -> None:
     rows = {"carrier": ["AA", "AA"], "at": [START, START], "created": [START + 2 * HOUR, START], "late_value": [0.9, 0.1]}
     pl.DataFrame(rows).write_parquet(tmp_path / "late.parquet")
     late = view("late", tmp_path / "late.parquet", [carrier], created_timestamp_column="created")
@@ -225,9 +225,9 @@ def test_feast_finds_the_store_by_its_class_path_and_materializes_with_it(tmp_pa
 
 
 def scaled(source: FeatureView) -> OnDemandFeatureView:
-    asked = RequestSource(name="asked", schema=[Field(name="factor", dtype=Float64)])
+    request = RequestSource(name="request", schema=[Field(name="factor", dtype=Float64)])
 
-    @on_demand_feature_view(sources=[source, asked], schema=[Field(name="scaled", dtype=Float64)], mode="python")
+    @on_demand_feature_view(sources=[source, request], schema=[Field(name="scaled", dtype=Float64)], mode="python")
     def on_demand(inputs: dict[str, list[float]]) -> dict[str, list[float]]:
         pairs = zip(inputs["late_value"], inputs["factor"], strict=True)
         return {"scaled": [value and value * factor for value, factor in pairs]}

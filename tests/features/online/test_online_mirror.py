@@ -105,9 +105,9 @@ def test_writing_one_view_keeps_the_other_views_of_the_same_value(blobs: KeyValu
     mirror.write("delays", delays)
     mirror.write("weather", weather(["JFK"], 7.0))
     mirror.write("weather", weather(["JFK"], None))
-    found = ask(mirror, "JFK")
-    assert [found.features[name] for name in ("late", "flights", "worst")] == [[0.25], [2**53 + 1], ["ü/|"]]
-    assert weather_state(found) == "fresh" and found.features["temp"] == [None]
+    result = ask(mirror, "JFK")
+    assert [result.features[name] for name in ("late", "flights", "worst")] == [[0.25], [2**53 + 1], ["ü/|"]]
+    assert weather_state(result) == "fresh" and result.features["temp"] == [None]
 
 
 parts = st.text(st.sampled_from("a1:/|+\x1f"), max_size=4)
@@ -121,8 +121,8 @@ def test_no_two_entities_share_a_key(blobs: KeyValueStore, routes: list[tuple[st
     mirror.write(
         "route", rows.with_columns(miles=pl.int_range(pl.len()).cast(pl.Float64), timestamp=pl.lit(START).dt.cast_time_unit("us"))
     )
-    found = mirror.read({"origin": rows["origin"].to_list(), "dest": rows["dest"].to_list()}, np.repeat(NOW, len(rows)))
-    assert found.features["miles"] == list(range(len(rows)))
+    result = mirror.read({"origin": rows["origin"].to_list(), "dest": rows["dest"].to_list()}, np.repeat(NOW, len(rows)))
+    assert result.features["miles"] == list(range(len(rows)))
 
 
 def test_two_versions_of_a_service_do_not_overwrite_each_other(blobs: KeyValueStore) -> None:
@@ -209,10 +209,10 @@ def test_a_reader_never_sees_a_partial_write(blobs: KeyValueStore) -> None:
         keys = {"origin": origins, "dest": ["ATL"] * len(origins)}
         while not stop.is_set():
             try:
-                found = mirror.read(keys, np.repeat(NOW, len(origins)))
+                result = mirror.read(keys, np.repeat(NOW, len(origins)))
                 has_read.set()
-                if found.features["temp"] != found.features["gust"] or len(set(found.features["temp"])) > 1:
-                    wrong.append(set(found.features["temp"]))
+                if result.features["temp"] != result.features["gust"] or len(set(result.features["temp"])) > 1:
+                    wrong.append(set(result.features["temp"]))
             except OnlineStoreDown:
                 pass  # on a busy machine Redis may answer too late
             except Exception as error:  # noqa: BLE001 - a thread's error must fail the test

@@ -1,4 +1,4 @@
-"""Values that an event loop keeps: exactly those that Redis still has, read without asking it again."""
+"""Values that an event loop keeps: exactly those that Redis still has, without another request to it."""
 
 import asyncio
 import os
@@ -83,7 +83,7 @@ def test_no_read_mixes_two_states_of_the_store(server: RedisServer) -> None:
     assert {len(state) for state in states} == {1} and len({min(map(str, state)) for state in states}) > 10
 
 
-def test_what_is_kept_ends_with_the_connection(server: RedisServer) -> None:
+def test_tracked_values_are_dropped_when_the_connection_ends(server: RedisServer) -> None:
     async def test() -> None:
         plain = RedisStore(server.url, name="t")
         known = LastKnown(RedisStore(server.url, name="t"), clock=lambda: 7.0, mark=lambda: 0)
