@@ -1,4 +1,4 @@
-"""An alarm of the champion starts no training while another version is on its way to replace that."""
+"""An alarm of the champion starts no training while another version is being rolled out."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,18 +38,18 @@ def why_not(line: Line, instance: dg.DagsterInstance) -> str:
 
 def test_no_training_starts_while_a_version_is_rolled_out_but_once_it_is_rolled_back(line: Line, failed: dg.DagsterInstance):
     assert "on_performance: performance: AUC 0.6. Version 3 is blessed; shadow: version 3. Version 2" in why_not(line, failed)
-    line.promotions.roll_back(**line.said())
+    line.promotions.roll_back(**line.attribution())
     assert not why_not(line, failed)
 
 
 def test_no_training_starts_while_a_version_waits(line: Line, failed: dg.DagsterInstance):
-    line.promotions.roll_back(**line.said())
+    line.promotions.roll_back(**line.attribution())
     line.bless(4)
     assert "Version 4 is blessed, and its rollout has not started." in why_not(line, failed)
 
 
 def test_a_route_by_hand_holds_no_training_up(line: Line, failed: dg.DagsterInstance):
-    line.promotions.route(challenger=3, share=0.5, **line.said())
+    line.promotions.route(challenger=3, share=0.5, **line.attribution())
     assert not why_not(line, failed)
 
 

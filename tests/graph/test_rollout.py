@@ -74,7 +74,7 @@ def published(line: ModelLine, name: str = PUBLISHED) -> dg.AssetCheckEvaluation
 
 @pytest.mark.parametrize("share", [0.1, 1.0])
 def test_the_sensor_leaves_a_route_by_hand_alone_and_says_so(line: ModelLine, share: float):
-    line.promotions.route(challenger=2, share=share, **line.said())
+    line.promotions.route(challenger=2, share=share, **line.attribution())
     with line.unchanged():
         assert "by hand since" in look(line)
 

@@ -1,4 +1,4 @@
-"""The sensor that starts trainings, on a real event log and ledger: one training for a cause, and none in vain for ever."""
+"""The sensor that starts trainings, on a real event log and ledger: one training for a cause, and no endless useless ones."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -249,7 +249,7 @@ def test_a_person_trains_during_a_pause(line: TrainingLine) -> None:
 def test_after_a_rollback_by_hand_no_trigger_trains_until_it_is_handed_over(line: TrainingLine) -> None:
     line.judge("drift", "3 of 9 inputs have drifted.")
     line.train(promoted=True)
-    line.models.promotions.roll_back(by_hand=True, **line.models.said(reason="Version 2 is slow."))
+    line.models.promotions.roll_back(by_hand=True, **line.models.attribution(reason="Version 2 is slow."))
     line.judge("drift", "3 of 9 inputs have drifted.")
     assert line.why_not().startswith("Held since ana rolled back version 2 on 2013-07-01 12:")
     line.models.promotions.hand_over(reason="fast again", by="ana", at=line.models.now())

@@ -1,6 +1,6 @@
-"""A stranger's reading of the ledger: what serves by its records alone, and an objection to every one that must not be there.
+"""An independent reading of the ledger: what serves by its records alone, and an error for every illegal record.
 
-Belongs here: the rules of promotion, told a second time and in another way. Not here: the product's own fold of the records.
+Belongs here: the rules of promotion, written a second time in another way. Not here: the product's own fold of the records.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ class Audit:
     approved: set[int] = field(default_factory=set[int])
     refused: set[int] = field(default_factory=set[int])
     champions: list[int] = field(default_factory=list[int])
-    trial: int | None = None
+    challenger: int | None = None
 
     @property
     def champion(self) -> int | None:
         return self.champions[-1] if self.champions else None
 
     def may(self, version: int) -> bool:
-        """Whether the version may be tried and may answer."""
+        """Whether the version may be tried and may serve."""
         approved = not self.high_risk or version in self.approved
         return version in self.blessed and version not in self.refused and approved
 
@@ -52,32 +52,34 @@ class Audit:
             case _:
                 self._change(record.kind, record.body["plan"])
 
-    def _change(self, kind: str, said: dict[str, Any]) -> None:
-        beside = [each for each in (said["challenger"], said["shadow"]) if each is not None]
-        named = [said["champion"]] if kind == "promotion" else beside
+    def _change(self, kind: str, plan: dict[str, Any]) -> None:
+        others = [version for version in (plan["challenger"], plan["shadow"]) if version is not None]
+        named = [plan["champion"]] if kind == "promotion" else others
         for version in named:
-            assert self.may(version), f"an unblessed version: {version} was let in by a {kind}"
+            assert self.may(version), f"an unblessed version: {version} was accepted by a {kind}"
         match kind:
             case "promotion":
-                self._promoted(said, beside)
+                self._promoted(plan, others)
             case "rollback":
-                assert not beside, "a rollback leaves nothing on trial"
-                if self.trial is None:
+                assert not others, "a rollback leaves no challenger"
+                if self.challenger is None:
                     self.champions.pop()
             case _:
-                assert (kind == "step") == (beside[0] == self.trial), f"a {kind} to {beside} while {self.trial} was on trial"
-        assert said["champion"] == self.champion, f"a {kind} says that {said['champion']} is champion beside {self.champion}"
-        self.trial = beside[0] if beside else None
+                assert (kind == "step") == (others[0] == self.challenger), (
+                    f"a {kind} to {others} while {self.challenger} was the challenger"
+                )
+        assert plan["champion"] == self.champion, f"a {kind} says that {plan['champion']} is champion instead of {self.champion}"
+        self.challenger = others[0] if others else None
 
-    def _promoted(self, said: dict[str, Any], beside: list[int]) -> None:
-        assert not beside, "a promotion leaves nothing on trial"
-        if said["champion"] != self.champion:
-            assert said["previous"] == self.champion, f"promoted over {said['previous']}, when {self.champion} was champion"
-        self.champions = [each for each in self.champions if each != said["champion"]] + [said["champion"]]
+    def _promoted(self, plan: dict[str, Any], others: list[int]) -> None:
+        assert not others, "a promotion leaves no challenger"
+        if plan["champion"] != self.champion:
+            assert plan["previous"] == self.champion, f"promoted over {plan['previous']}, when {self.champion} was champion"
+        self.champions = [champion for champion in self.champions if champion != plan["champion"]] + [plan["champion"]]
 
     def agrees_with(self, state: PromotionState) -> None:
         champion = state.plan.champion if state.plan else None
-        assert (state.head, champion, state.challenger_version) == (self.head, self.champion, self.trial)
+        assert (state.head, champion, state.challenger_version) == (self.head, self.champion, self.challenger)
         assert [*state.champions] == self.champions
         assert (*map(set, (state.blessings, state.approvals, state.refusals)),) == (
             self.blessed, self.approved, self.refused

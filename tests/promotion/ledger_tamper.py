@@ -1,4 +1,4 @@
-"""The ledger's table in the hands of somebody who owns the database: no triggers, no unique numbers, any row."""
+"""Changes of the ledger's table by an owner of the database: no triggers, no unique numbers, any row."""
 
 import json
 import sqlite3
@@ -23,8 +23,8 @@ def connected(url: str) -> sqlite3.Connection | psycopg.Connection:
 
 def stored(url: str) -> list[Stored]:
     with closing(connected(url)) as connection:
-        found = connection.execute(f"SELECT {NAMES} FROM mlops_ledger ORDER BY use_case, number")
-        return [dict(zip(FIELDS, row, strict=True)) for row in found.fetchall()]
+        cursor = connection.execute(f"SELECT {NAMES} FROM mlops_ledger ORDER BY use_case, number")
+        return [dict(zip(FIELDS, row, strict=True)) for row in cursor.fetchall()]
 
 
 def unguard(url: str) -> None:
@@ -59,6 +59,6 @@ def overwrite(url: str, rows: list[Stored]) -> None:
 
 def sealed(row: Stored) -> Stored:
     """The row with the digest that its content has, by the definition in `Record`, spelled out by hand."""
-    said = {name: json.dumps(row[name]) for name in FIELDS} | {"body": row["body"]}
-    text = ",".join(f'"{name}":{said[name]}' for name in ("at", "body", "by", "kind", "number", "previous", "use_case"))
+    texts = {name: json.dumps(row[name]) for name in FIELDS} | {"body": row["body"]}
+    text = ",".join(f'"{name}":{texts[name]}' for name in ("at", "body", "by", "kind", "number", "previous", "use_case"))
     return row | {"digest": sha256(f"{{{text}}}".encode("ascii")).hexdigest()}

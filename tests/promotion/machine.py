@@ -1,4 +1,4 @@
-"""Anything that people, processes and thieves can do to one model line, in any order, and what must hold after each of it.
+"""Anything that people, processes and attackers can do to one model line, in any order, and what must hold after each of it.
 
 Belongs here: the rules and the invariants. Not here: what a legal ledger is (audit.py), and running this (test_state_machine.py).
 """
@@ -33,8 +33,8 @@ WHICH = st.sampled_from([0, 1])
 
 
 class PromotionMachine(RuleBasedStateMachine):
-    """`audited`: whether records and refusals are looked at too, and not only what servers answer with. `tampered`: whether
-    somebody writes into the files below the server.
+    """`audited`: whether records and refusals are checked too, and not only the answers of servers. `tampered`: whether
+    a person edits the files of the server.
     """
 
     audited = True
@@ -46,8 +46,8 @@ class PromotionMachine(RuleBasedStateMachine):
         self.root = TemporaryDirectory(prefix="promotion-")
         self.judged: dict[int, str] = {}
         self.genuine: set[str] = set()  # texts of blessings
-        self.kept: dict[Path, bytes] = {}  # what lay where somebody altered it
-        self.answers: list[LoadedModel] = []  # loaded models that were asked and answered as a judged one
+        self.kept: dict[Path, bytes] = {}  # the contents of altered files before the change
+        self.answers: list[LoadedModel] = []  # loaded models that have answered like a judged one
         self.trained, self.disturbed = 0, False
 
     def teardown(self) -> None:
@@ -86,8 +86,8 @@ class PromotionMachine(RuleBasedStateMachine):
         self.genuine.add(text)
         self.judged[version] = digest(model(version))
         legal = version not in self.line.deployment.versions() or self.line.deployment.load(version)[0] == model(version)
-        said = {"by": "judge", "at": self.line.now()}
-        self.attempt(lambda: self.line.promotions.bless(version, model(version), text, **said), legal=legal)
+        author = {"by": "judge", "at": self.line.now()}
+        self.attempt(lambda: self.line.promotions.bless(version, model(version), text, **author), legal=legal)
 
     @rule(version=versions, how=st.sampled_from(FORGERIES), placed=st.booleans())
     def forge(self, version: int, how: str, placed: bool) -> None:
@@ -116,20 +116,20 @@ class PromotionMachine(RuleBasedStateMachine):
         whom: dict[str, Any] = {"challenger": version, "share": share} if share else {"shadow": version}
         champion = self.audit.champion
         legal = champion not in (None, version) and self.may(version)
-        self.change(lambda: self.line.promotions.route(**whom, **self.line.said()), fault, legal=legal, again=True)
+        self.change(lambda: self.line.promotions.route(**whom, **self.line.attribution()), fault, legal=legal, again=True)
 
     @rule(fault=FAULTS)
     def roll_back(self, fault: str) -> None:
         stood = self.audit.champions
-        legal = self.audit.trial is not None or (len(stood) > 1 and self.intact(stood[-2]))
-        self.change(lambda: self.line.promotions.roll_back(**self.line.said()), fault, legal=legal, again=False)
+        legal = self.audit.challenger is not None or (len(stood) > 1 and self.intact(stood[-2]))
+        self.change(lambda: self.line.promotions.roll_back(**self.line.attribution()), fault, legal=legal, again=False)
 
     @rule(one=versions, other=versions)
     def promote_two_at_once(self, one: int, other: int) -> None:
         decided_on = self.line.state()
         for version, by in ((one, "ana"), (other, "bob")):
             with suppress(*REFUSED, ConcurrentWrite):
-                self.line.promotions.promote(version, **self.line.said(by=by, decided_on=decided_on))
+                self.line.promotions.promote(version, **self.line.attribution(by=by, decided_on=decided_on))
 
     @precondition(lambda self: self.audited)
     @rule(age=st.integers(1, 4))
@@ -162,8 +162,8 @@ class PromotionMachine(RuleBasedStateMachine):
     def edit_plan(self, version: int, slot: str, older: int) -> None:
         plan = self.line.state().plan
         if plan is not None:
-            said = json.loads(plan.to_json()) | {"plan": plan.number - older, slot: version}
-            text = json.dumps({name: value for name, value in said.items() if name != "torn"})
+            edited = json.loads(plan.to_json()) | {"plan": plan.number - older, slot: version}
+            text = json.dumps({name: value for name, value in edited.items() if name != "torn"})
             (self.line.folder / "plan.json").write_text(text[:40] if slot == "torn" else text)
             self.disturbed = True
 
@@ -183,7 +183,7 @@ class PromotionMachine(RuleBasedStateMachine):
 
     @rule()
     def look_again(self) -> None:
-        """The sensor's next look: servers see the plan in force, and take it unless a file that it names is not right."""
+        """The sensor's next look: servers see the plan in force, and load it unless a file that it names is wrong."""
         state = self.line.state()
         if state.plan is not None and self.audited:
             self.line.deployment.publish(state.plan)
@@ -202,7 +202,7 @@ class PromotionMachine(RuleBasedStateMachine):
         for server in self.servers:
             if lineup := server.lineup:
                 for loaded in (lineup.champion, lineup.challenger, lineup.shadow):
-                    if loaded is not None and not any(loaded is each for each in self.answers):
+                    if loaded is not None and not any(loaded is answer for answer in self.answers):
                         self.ask(loaded)
 
     @invariant()
@@ -215,7 +215,7 @@ class PromotionMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_servers_see_is_on_record(self) -> None:
-        """The newest plan; an older one only where a process died or somebody wrote by hand."""
+        """The newest plan; an older one only where a process died or a person edited the file."""
         if self.audited:
             in_force = self.line.state().plan
             try:
@@ -227,15 +227,15 @@ class PromotionMachine(RuleBasedStateMachine):
     # --- how
 
     def ask(self, loaded: LoadedModel) -> None:
-        """By what it answers, the model is one that was judged."""
-        said = float(loaded.model.score(np.full((1, len(loaded.model.signature.inputs)), np.nan, np.float32))[0])
-        assert any(math.isclose(said, 1 / (1 + math.exp(-each / 10)), abs_tol=1e-6) for each in self.judged), (
+        """Asserts that the output of the model is that of a judged version."""
+        probability = float(loaded.model.score(np.full((1, len(loaded.model.signature.inputs)), np.nan, np.float32))[0])
+        assert any(math.isclose(probability, 1 / (1 + math.exp(-version / 10)), abs_tol=1e-6) for version in self.judged), (
             f"an unblessed version: {loaded.version} is with a server"
         )
         self.answers.append(loaded)
 
     def intact(self, version: int) -> bool:
-        """Whether what lies on the disk is what was judged, and says so."""
+        """Whether the files of the version are those that were judged and blessed."""
         if version not in self.line.deployment.versions():
             return False
         onnx, text = self.line.deployment.load(version)
@@ -248,7 +248,7 @@ class PromotionMachine(RuleBasedStateMachine):
         return self.line.state().head
 
     def attempt(self, act: Callable[[], object], *, legal: bool) -> bool:
-        """Whether it was done. What is refused leaves no record, and what is legal is not refused."""
+        """Whether the change succeeded. A refused change leaves no record, and a legal one is not refused."""
         before = self.head()
         try:
             act()

@@ -41,9 +41,9 @@ class MirroredMachine(PromotionMachine):
 
     @invariant()
     def every_edit_is_reported(self) -> None:
-        """The audit keeps its own account of who serves."""
+        """The audit computes the serving version independently."""
         if hasattr(self, "mirrored"):
-            now, named = self.mirrored.current(), {"champion": self.audit.champion, "challenger": self.audit.trial}
+            now, named = self.mirrored.current(), {"champion": self.audit.champion, "challenger": self.audit.challenger}
             production = [version for version, stage in now.items() if stage == "Production"]
             same = {alias: now[alias] for alias in named} == named
             assert (same and production == [self.audit.champion] * bool(self.audit.champion)) or self.mirrored.differences()

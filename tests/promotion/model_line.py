@@ -28,7 +28,7 @@ FORGERIES = ("wrong key", "altered gates", "other bytes", "another use case", "u
 
 
 class Killed(BaseException):
-    """What ends a process."""
+    """The end of a process, raised where it would die."""
 
 
 class FrailDeployment(Deployment):
@@ -44,25 +44,25 @@ class FrailDeployment(Deployment):
 
 
 class FrailLedger(Ledger):
-    """`before` happens once, between what a writer read and what it writes: others write, or the process dies."""
+    """`before` is called once, between the read and the write of a writer: others write, or the process dies."""
 
     before: Callable[[], object] | None = None
 
-    def append(self, *said: Any, **more: Any) -> Record:
+    def append(self, *arguments: Any, **more: Any) -> Record:
         if (before := self.before) is not None:
             self.before = None
             before()
-        return super().append(*said, **more)
+        return super().append(*arguments, **more)
 
 
 @cache
 def model(version: int) -> bytes:
-    """Answers sigmoid(version / 10) to an empty row."""
+    """Gives sigmoid(version / 10) for an empty row."""
     return tiny_model(bias=version / 10)
 
 
 class ModelLine:
-    """One use case below `root`. Every act happens a minute after the one before."""
+    """One use case below `root`. Every change is a minute after the previous one."""
 
     def __init__(self, root: Path, *, risk: str = "medium", name: str = USE_CASE.name, url: str | None = None) -> None:
         self.use_case = USE_CASE.model_copy(update={"risk": risk, "name": name})
@@ -76,15 +76,15 @@ class ModelLine:
     def now(self) -> datetime:
         return MOMENT + timedelta(minutes=next(self._minutes))
 
-    def said(self, **more: Any) -> dict[str, Any]:
+    def attribution(self, **more: Any) -> dict[str, Any]:
         return {"reason": "a test", "by": "ana", "at": self.now()} | more
 
     def train(self, version: int) -> None:
-        """Nobody but its trainer knows of a version yet."""
+        """A version that only its trainer knows yet."""
 
     def blessing(self, version: int, **changes: Any) -> str:
-        said = {"use_case": self.use_case.name, "blessed_at": self.now()} | changes
-        return blessed(version, model(version), self.keys, **said).to_json()
+        contents = {"use_case": self.use_case.name, "blessed_at": self.now()} | changes
+        return blessed(version, model(version), self.keys, **contents).to_json()
 
     def bless(self, *versions: int, **changes: Any) -> None:
         for version in versions:
@@ -92,13 +92,13 @@ class ModelLine:
             self.promotions.bless(version, model(version), blessing, by="ana", at=self.now())
 
     def bless_unnumbered(self, *versions: int) -> None:
-        """As an earlier release did."""
+        """Blesses versions as an earlier release did."""
         for version in versions:
             blessing = unnumbered(Blessing.from_json(self.blessing(version)), self.keys).to_json()
             self.promotions.bless(version, model(version), blessing, by="ana", at=self.now())
 
     def copy_files(self, source: int, target: int) -> None:
-        """What somebody copies over the folder of another version."""
+        """Copies the files of one version over those of another."""
         for name in ("model.onnx", "blessing.json"):
             (self.folder / "models" / str(target) / name).write_bytes((self.folder / "models" / str(source) / name).read_bytes())
 
@@ -106,10 +106,10 @@ class ModelLine:
         self.promotions.approve(version, why="read its evaluation", by="bob", at=self.now())
 
     def promote(self, *versions: int) -> Plan:
-        return [self.promotions.promote(version, **self.said()) for version in versions][-1]
+        return [self.promotions.promote(version, **self.attribution()) for version in versions][-1]
 
     def forgery(self, version: int, how: str) -> tuple[bytes, str]:
-        """Bytes and a text that must not pass for a blessing of version `version`."""
+        """Bytes and a text that must not be accepted as a blessing of `version`."""
         match how:
             case "wrong key":
                 return model(version), self.blessing(version, private_key=Ed25519PrivateKey.generate())
@@ -140,7 +140,7 @@ class ModelLine:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """No record is written meanwhile, and servers see the same."""
+        """Asserts that no record is written in the block, and that servers see the same plan."""
         before = (self.state(), self.deployment.plan())
         yield
         assert (self.state(), self.deployment.plan()) == before

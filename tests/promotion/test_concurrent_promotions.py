@@ -24,10 +24,10 @@ from mlops_assets.promotion.promotions import Promotions
 from mlops_assets.use_cases.flight_delay import USE_CASE
 root, url, version, by, ending = sys.argv[1:]
 class Waiting(Ledger):
-    def append(self, *said, **more):
+    def append(self, *arguments, **more):
         print("has read", flush=True)
         sys.stdin.readline()
-        return super().append(*said, **more)
+        return super().append(*arguments, **more)
 class Dying(Deployment):
     def publish(self, plan):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -44,7 +44,7 @@ except ConcurrentWrite as outrun:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ModelLine, str]:
-    """A line in which version 1 answers and 2 and 3 are blessed, and the address of its ledger."""
+    """A line in which version 1 serves and 2 and 3 are blessed, and the address of its ledger."""
     sqlite = f"sqlite:///{tmp_path / 'ledger.db'}"
     url = sqlite if request.param == "sqlite" else request.getfixturevalue("postgres").new_database()
     line = ModelLine(tmp_path, url=url)
@@ -54,7 +54,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ModelLine, s
 
 
 def promoting(line: ModelLine, url: str, version: int, by: str, ending: str = "lives") -> "subprocess.Popen[str]":
-    """A process that has read the ledger and waits for a word to write."""
+    """A process that has read the ledger and waits for a line before it writes."""
     command = [sys.executable, "-c", PROMOTE, str(line.folder.parents[1]), url, str(version), by, ending]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -68,19 +68,19 @@ def begin(*processes: "subprocess.Popen[str]") -> None:
         process.stdin.flush()
 
 
-def told(process: "subprocess.Popen[str]") -> dict[str, Any]:
+def result_of(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return json.loads(process.communicate(timeout=60)[0])
 
 
 @pytest.mark.slow  # two processes for each kind of ledger
-def test_of_two_promotions_at_once_one_wins_and_the_other_says_who_was_first(shared: tuple[ModelLine, str]):
+def test_one_of_two_promotions_at_once_wins_and_the_other_names_the_winner(shared: tuple[ModelLine, str]):
     line, url = shared
     server = line.server()
     processes = [promoting(line, url, 2, "ana"), promoting(line, url, 3, "bob")]
     begin(*processes)
-    ended = [told(process) for process in processes]
-    (won,) = [each for each in ended if "champion" in each]
-    (lost,) = [each for each in ended if "outrun" in each]
+    ended = [result_of(process) for process in processes]
+    (won,) = [result for result in ended if "champion" in result]
+    (lost,) = [result for result in ended if "outrun" in result]
     record = line.ledger.records("flight_delay")[-1]
     assert (record.number, record.by, record.body["version"]) == (5, won["by"], won["champion"])
     assert f"after record 4 came record 5 (promotion by {won['by']} at {record.at})" in lost["outrun"]

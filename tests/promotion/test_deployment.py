@@ -79,7 +79,7 @@ def plan_file(root: Path) -> Path:
     return root / "flight_delay" / "plan.json"
 
 
-def test_what_was_placed_is_loaded_byte_for_byte(deployment: Deployment):
+def test_a_placed_model_is_loaded_byte_for_byte(deployment: Deployment):
     assert deployment.load(2) == (b"model 2", "blessing")
     assert deployment.versions() == [1, 2, 3, 4]
 
@@ -103,7 +103,7 @@ def test_a_second_user_still_reads_models_and_plan_after_the_next_promotion(depl
     assert stat.S_IMODE(plan_file(tmp_path).stat().st_mode) == 0o664
 
 
-def test_before_the_first_plan_there_is_none(deployment: Deployment):
+def test_the_plan_is_none_until_the_first_is_published(deployment: Deployment):
     assert deployment.plan() is None
 
 
@@ -132,7 +132,7 @@ def test_a_late_writer_reverts_nothing_and_gets_an_error(deployment: Deployment)
     assert deployment.plan() == newer
 
 
-def test_a_plan_that_somebody_edited_under_its_number_is_reconciled(deployment: Deployment, tmp_path: Path):
+def test_an_edited_plan_with_the_same_number_is_reconciled(deployment: Deployment, tmp_path: Path):
     deployment.publish(FIRST)
     plan_file(tmp_path).write_text(replace(FIRST, champion=4).to_json())
     deployment.publish(FIRST)
@@ -155,7 +155,7 @@ def test_before_anything_is_placed_a_plan_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("beside", "because"),
+    ("changes", "because"),
     [
         ({"challenger": 2, "share": 1.01}, "share is 1.01; legal: 0 to 1"),
         ({"challenger": 2, "share": -0.01}, "share is -0.01; legal: 0 to 1"),
@@ -165,9 +165,9 @@ def test_before_anything_is_placed_a_plan_is_refused(tmp_path: Path):
         ({"share": 0.1}, "there is no challenger; legal: 0"),
     ],
 )
-def test_a_plan_that_cannot_be_is_never_made(beside: dict[str, Any], because: str):
+def test_an_illegal_plan_is_refused_when_it_is_built(changes: dict[str, Any], because: str):
     with pytest.raises(IllegalRoute, match=because):
-        replace(FIRST, **beside)
+        replace(FIRST, **changes)
 
 
 WRITTEN: dict[str, Any] = {"plan": 1, "champion": 1, "previous": None, "at": AT, "reason": ""}
@@ -228,22 +228,22 @@ PLANS = st.builds(
 
 @settings(max_examples=50, deadline=None)
 @given(plans=st.lists(PLANS, max_size=8))
-def test_whatever_is_published_in_whatever_order_servers_see_the_newest_legal_plan(
+def test_servers_read_the_newest_legal_plan_in_whatever_order_plans_are_published(
     tmp_path_factory: pytest.TempPathFactory, plans: list[Plan]
 ):
     deployment = Deployment(tmp_path_factory.mktemp("deployment"), "flight_delay")
     for version in (1, 2, 3):
         deployment.place(version, b"", "")
-    seen: Plan | None = None
+    newest: Plan | None = None
     for plan in plans:
         if {8, 9} & {plan.champion, plan.challenger, plan.shadow}:
             with pytest.raises(UnknownVersion):
                 deployment.publish(plan)
         else:
-            is_late = seen is not None and plan.number < seen.number
+            is_late = newest is not None and plan.number < newest.number
             deployment.publish(plan)
-            seen = seen if is_late else plan
-        assert deployment.plan() == seen
+            newest = newest if is_late else plan
+        assert deployment.plan() == newest
 
 
 @settings(max_examples=50, deadline=None)
@@ -260,7 +260,7 @@ def test_a_plan_comes_back_from_its_file_digit_by_digit(
 
 @pytest.mark.slow  # eight processes
 def test_a_writer_killed_at_any_moment_leaves_a_whole_plan(deployment: Deployment, tmp_path: Path):
-    """The wait before each kill is a share of what one change takes here, so that a busy disk moves no kill out of the work."""
+    """The wait before each kill is a share of what one change takes here, so that every kill falls into the change, however busy the disk is."""
     chance, known = random.Random(7), 0
     for _ in range(8):
         with publishing(tmp_path, first=known + 1) as output:
@@ -276,17 +276,17 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_plan(deployment: Deploymen
 
 def test_a_reader_never_gets_a_torn_or_older_plan_during_busy_writes(deployment: Deployment, tmp_path: Path):
     deployment.publish(published_on(1))
-    seen = [1]
+    numbers = [1]
     with publishing(tmp_path):
-        while len(seen) < 100:
+        while len(numbers) < 100:
             plan = deployment.plan()
             assert plan is not None and plan == published_on(plan.number)
-            if plan.number != seen[-1]:
-                seen.append(plan.number)
-    assert seen == sorted(seen)
+            if plan.number != numbers[-1]:
+                numbers.append(plan.number)
+    assert numbers == sorted(numbers)
 
 
-def test_of_writers_in_several_processes_none_takes_the_plan_of_another_back(deployment: Deployment, tmp_path: Path):
+def test_no_writer_of_several_processes_replaces_a_newer_plan(deployment: Deployment, tmp_path: Path):
     with ExitStack() as writers:
         outputs = [writers.enter_context(publishing(tmp_path, first=first, every=3)) for first in (1, 2, 3)]
         for _ in range(15):

@@ -30,7 +30,7 @@ def wrote(ledger: Ledger, times: int = 1, use_case: str = "flights", **fields: A
     return record[-1]
 
 
-def test_what_was_written_is_read_back_link_by_link(ledger_url: str):
+def test_written_records_are_read_back_and_form_a_chain(ledger_url: str):
     ledger = Ledger(ledger_url)
     assert (ledger.records("flights"), ledger.use_cases(), ledger.verify("flights")) == ([], [], [])
     written = [wrote(ledger), wrote(ledger, after=1), wrote(ledger, use_case="census", after=0)]
@@ -83,7 +83,7 @@ def test_a_body_is_kept_as_it_was_when_it_was_written(ledger_url: str):
         ({"at": datetime(2013, 6, 1)}, "has no time zone; legal: an aware datetime"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_and_leaves_nothing(tmp_path: Path, changed: dict[str, Any], message: str):
+def test_a_record_that_cannot_be_stored_is_refused_and_leaves_nothing(tmp_path: Path, changed: dict[str, Any], message: str):
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     fields: dict[str, Any] = {"use_case": "flights", "kind": "plan", "body": {}, "by": "ana", "at": AT}
     with pytest.raises(ValueError, match=message):
@@ -118,7 +118,7 @@ def test_a_unique_number_is_kept_by_the_database(ledger_url: str):
         connection.execute(f"INSERT INTO mlops_ledger ({NAMES}) VALUES ({values})")
 
 
-def test_a_record_that_somebody_made_unreadable_is_reported(ledger_url: str):
+def test_an_unreadable_record_is_reported(ledger_url: str):
     ledger = Ledger(ledger_url)
     wrote(ledger, 3)
     rows = stored(ledger_url)

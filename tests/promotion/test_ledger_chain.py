@@ -1,4 +1,4 @@
-"""Somebody who owns the database changes what is in the ledger: whatever it is, it is found."""
+"""Every change of the ledger by an owner of the database is detected."""
 
 import json
 import sqlite3
@@ -37,11 +37,11 @@ def edited(draw: st.DrawFn, rows: list[Stored]) -> list[Stored]:
 
 @st.composite
 def resealed(draw: st.DrawFn, rows: list[Stored]) -> list[Stored]:
-    """An edit by somebody who knows how digests are made, of one record."""
+    """An edit of one record by a person who also computes its digest again."""
     changed = draw(edited(rows))
     assume(all(row["body"].isascii() for row in changed))
     made = [new if new is old else sealed(new) for new, old in zip(changed, rows, strict=True)]
-    assume(made != rows)  # a digest that was edited and made right again
+    assume(made != rows)  # an edited digest that was computed again
     return made
 
 
@@ -65,7 +65,7 @@ def swapped(draw: st.DrawFn, rows: list[Stored]) -> list[Stored]:
 
 @st.composite
 def inserted(draw: st.DrawFn, rows: list[Stored]) -> list[Stored]:
-    """A record that nobody wrote: any row, a second copy, or a correctly linked second one after the same record."""
+    """A forged record: any row, a second copy, or a correctly linked second one after the same record."""
     row = draw(st.sampled_from(rows))
     forged = draw(st.sampled_from([row, sealed(row | {"body": '{"champion":9}'})]) | st.fixed_dictionaries(NEW))
     assume(forged["use_case"] not in KEPT or forged is row or forged["number"] <= KEPT[forged["use_case"]])
@@ -76,7 +76,7 @@ TAMPER: list[Callable[[list[Stored]], st.SearchStrategy[list[Stored]]]] = [edite
 
 
 class Tampered:
-    """An unguarded ledger, and what was in it."""
+    """A ledger without its guards, and its original rows."""
 
     def __init__(self, url: str) -> None:
         self.url, self.ledger = url, Ledger(url)
@@ -87,7 +87,7 @@ class Tampered:
         self.newest = {use_case: self.ledger.records(use_case)[-1] for use_case in KEPT}
         unguard(url)
 
-    def found(self, rows: list[Stored]) -> list[str]:
+    def problems(self, rows: list[Stored]) -> list[str]:
         overwrite(self.url, rows)
         problems = [line for use_case in KEPT if use_case in self.newest for line in self._verify(use_case)]
         return problems + [line for other in {*self.ledger.use_cases()} - {*KEPT} for line in self.ledger.verify(other)]
@@ -105,15 +105,15 @@ def tampered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Tampered(server.new_database())
 
 
-@pytest.mark.parametrize("tamper", TAMPER, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("tamper", TAMPER, ids=lambda change: change.__name__)
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
 )
 @given(data=st.data())
-def test_whatever_one_does_to_the_rows_is_found(tampered: Tampered, tamper: Callable[..., Any], data: st.DataObject):
-    assert tampered.found(tampered.rows) == []
+def test_every_change_of_the_rows_is_detected(tampered: Tampered, tamper: Callable[..., Any], data: st.DataObject):
+    assert tampered.problems(tampered.rows) == []
     rows = data.draw(tamper(tampered.rows))
-    assert tampered.found(rows), "the change was not found"
+    assert tampered.problems(rows), "the change was not found"
 
 
 def at(tampered: Tampered, number: int) -> int:
@@ -131,49 +131,49 @@ def replaced(tampered: Tampered, number: int, /, **fields: Any) -> list[Stored]:
 
 
 def test_an_edit_names_its_record_alone(tampered: Tampered):
-    (problem,) = tampered.found(replaced(tampered, 3, by="eve"))
+    (problem,) = tampered.problems(replaced(tampered, 3, by="eve"))
     assert problem.startswith("flights · record 3 was altered: its digest is ")
-    (problem,) = tampered.found(replaced(tampered, 3, body='{"champion": 2}'))  # the same JSON in another text
+    (problem,) = tampered.problems(replaced(tampered, 3, body='{"champion": 2}'))  # the same JSON in another text
     assert "record 3 was altered" in problem
 
 
 def test_a_gap_names_what_is_missing(tampered: Tampered):
-    assert tampered.found(without(tampered, 4)) == ["flights · record 4 is missing."]
-    assert tampered.found(without(tampered, 1, 2)) == ["flights · records 1 to 2 are missing."]
-    assert tampered.found(replaced(tampered, 1, number=0))[0] == "flights · record 0 cannot be: numbers begin at 1."
+    assert tampered.problems(without(tampered, 4)) == ["flights · record 4 is missing."]
+    assert tampered.problems(without(tampered, 1, 2)) == ["flights · records 1 to 2 are missing."]
+    assert tampered.problems(replaced(tampered, 1, number=0))[0] == "flights · record 0 cannot be: numbers begin at 1."
 
 
 def test_a_fork_is_reported_even_where_both_records_are_valid(tampered: Tampered):
     second = sealed(tampered.rows[at(tampered, 3)] | {"body": '{"champion":9}'})
-    assert tampered.found([*tampered.rows, second]) == ["flights · record 3 is there 2 times: the chain forks."]
+    assert tampered.problems([*tampered.rows, second]) == ["flights · record 3 is there 2 times: the chain forks."]
 
 
-def test_a_record_made_anew_no_longer_leads_to_the_next(tampered: Tampered):
+def test_a_rewritten_record_breaks_the_link_to_the_next(tampered: Tampered):
     rows = replaced(tampered, 3, by="eve")
     rows[at(tampered, 3)] = sealed(rows[at(tampered, 3)])
-    (problem,) = tampered.found(rows)
+    (problem,) = tampered.problems(rows)
     assert problem.startswith("flights · record 4 does not follow the one before: it names ")
 
 
 @pytest.mark.parametrize("body", ["{", '{"champion":NaN}', 100_000 * "[", "", "1e999"])
 def test_a_body_that_is_no_json_object_is_reported_and_stops_no_check(tampered: Tampered, body: str):
-    (problem,) = tampered.found(replaced(tampered, 3, body=body))
+    (problem,) = tampered.problems(replaced(tampered, 3, body=body))
     assert problem.startswith(("flights · record 3 cannot be read: ", "flights · record 3 was altered: "))
 
 
-def test_cut_off_newest_records_are_found_by_what_another_place_knows(tampered: Tampered):
+def test_missing_newest_records_are_detected_by_the_mirrored_digest(tampered: Tampered):
     known = "flights · record 6 is known elsewhere and not here, where the newest is"
-    assert tampered.found(without(tampered, 5, 6)) == [f"{known} 4: the newest records were cut off."]
+    assert tampered.problems(without(tampered, 5, 6)) == [f"{known} 4: the newest records were cut off."]
     assert tampered.ledger.verify("flights") == [], "the chain alone cannot tell"
-    assert tampered.found(without(tampered, *range(1, 7))) == [f"{known} none: the newest records were cut off."]
+    assert tampered.problems(without(tampered, *range(1, 7))) == [f"{known} none: the newest records were cut off."]
 
 
-def test_a_chain_made_anew_to_its_end_is_found_by_what_another_place_knows(tampered: Tampered):
+def test_a_chain_rewritten_to_its_end_is_detected_by_the_mirrored_digest(tampered: Tampered):
     rows, previous = replaced(tampered, 3, by="eve"), tampered.rows[at(tampered, 2)]["digest"]
     for place in (at(tampered, number) for number in range(3, 7)):
         rows[place] = sealed(rows[place] | {"previous": previous})
         previous = rows[place]["digest"]
-    (problem,) = tampered.found(rows)
+    (problem,) = tampered.problems(rows)
     assert problem.startswith("flights · record 6 differs from the one known elsewhere: ")
     assert tampered.ledger.verify("flights") == [], "the chain alone cannot tell"
 

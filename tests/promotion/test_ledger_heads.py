@@ -1,4 +1,4 @@
-"""The newest record is remembered outside of the database: records that were cut off from the end are missed ever after."""
+"""The newest record is remembered outside of the database: records removed from the end are reported from then on."""
 
 import shutil
 from datetime import UTC, datetime, timedelta

@@ -73,7 +73,7 @@ def test_a_rival_between_reading_and_writing_wins_once(ledger_url: str):
     assert ledger.verify("flights") == []
 
 
-def test_of_two_writers_who_read_the_same_exactly_one_wins_and_the_other_gets_its_name(ledger_url: str):
+def test_exactly_one_of_two_writers_who_read_the_same_wins_and_the_other_gets_its_name(ledger_url: str):
     ledgers = {"ana": Ledger(ledger_url), "bob": Ledger(ledger_url)}
     start = Barrier(2)
 
@@ -101,18 +101,18 @@ def test_threads_share_one_ledger(ledger_url: str):
 
 
 def writers(url: str, count: int, times: int) -> list[subprocess.Popen[bytes]]:
-    """Processes that all begin at once, on a database that none of them has made yet."""
+    """Processes that all begin at once, on a database that does not exist yet."""
     command = [sys.executable, "-c", WRITE, url]
     started = [
         # Without a buffer: lines that were read ahead would be lost to `communicate`.
-        subprocess.Popen([*command, f"writer-{each}", str(times)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-        for each in range(count)
+        subprocess.Popen([*command, f"writer-{number}", str(times)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        for number in range(count)
     ]
-    for each in started:
-        assert each.stdout is not None and each.stdout.readline() == b"ready\n"
-    for each in started:
-        assert each.stdin is not None
-        each.stdin.write(b"\n")
+    for process in started:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
     return started
 
 

@@ -16,15 +16,15 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> ModelRegistry:
 
 
 def line_below(root: Path, registry: ModelRegistry) -> MirroredLine:
-    """Versions 1 to 5: champion before, taken back, champion, on trial, nothing yet."""
+    """Versions 1 to 5: former champion, rolled back, champion, challenger, not tried yet."""
     line = MirroredLine(root, registry)
     for version in (1, 2, 3, 4, 5):
         line.train(version)
     line.bless(1, 2, 3, 4)
     line.promote(1, 2)
-    line.promotions.roll_back(**line.said())
+    line.promotions.roll_back(**line.attribution())
     line.promote(3)
-    line.promotions.route(challenger=4, share=0.1, **line.said())
+    line.promotions.route(challenger=4, share=0.1, **line.attribution())
     line.mirror()
     return line
 
@@ -36,7 +36,7 @@ def line(tmp_path: Path, registry: ModelRegistry) -> MirroredLine:
 
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory, registry: ModelRegistry) -> MirroredLine:
-    """For edits that are put right again."""
+    """For edits that are reverted afterwards."""
     return line_below(tmp_path_factory.mktemp("edited"), registry)
 
 
@@ -79,16 +79,18 @@ EDITS: dict[str, tuple[Callable[[MirroredLine], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("edit", "told"), EDITS.values(), ids=EDITS)
-def test_an_edit_of_other_people_is_found_and_repaired(edited: MirroredLine, edit: Callable[[MirroredLine], object], told: str):
+@pytest.mark.parametrize(("edit", "difference"), EDITS.values(), ids=EDITS)
+def test_an_edit_of_other_people_is_found_and_repaired(
+    edited: MirroredLine, edit: Callable[[MirroredLine], object], difference: str
+):
     right = edited.current()
     edit(edited)
-    assert told in edited.differences()
+    assert difference in edited.differences()
     edited.mirror()
     assert edited.differences() == [] and edited.current() == right
 
 
-def test_a_version_that_somebody_deleted_is_missed(line: MirroredLine):
+def test_a_deleted_version_is_reported(line: MirroredLine):
     line.client.delete_model_version(line.name, "4")
     assert line.differences() == ["alias challenger is none; the ledger has 4"]
 
@@ -105,7 +107,7 @@ def test_an_alias_from_before_the_first_promotion_is_found(tmp_path: Path, regis
 def test_a_change_of_the_ledger_is_a_difference_until_it_is_mirrored(line: MirroredLine):
     changes: list[Callable[[], object]] = [
         lambda: line.promote(4),
-        lambda: line.promotions.roll_back(**line.said()),
+        lambda: line.promotions.roll_back(**line.attribution()),
         lambda: line.bless(5),
         lambda: line.promotions.refuse(5, reason="It leaks.", by="ana", at=line.now()),
     ]

@@ -23,7 +23,7 @@ def begin(ledger: Ledger, use_case: str = "loans", hours: int = 1, at: datetime 
     pause(use_case, until=at + hours * HOUR, why="The bank moves its database.", by="ana", at=at, ledger=ledger)
 
 
-def test_it_is_in_force_until_its_end_and_says_who_why_and_how_it_ends(ledger: Ledger) -> None:
+def test_a_pause_is_in_force_until_its_end_and_names_who_why_and_how_to_end_it(ledger: Ledger) -> None:
     begin(ledger)
     in_force = pauses_in_force(ledger, NOW + HOUR - timedelta(seconds=1))
     sentence = (
@@ -49,7 +49,7 @@ def test_the_newest_counts_and_a_person_ends_it(ledger: Ledger) -> None:
     assert {*pauses_in_force(ledger, late)} == {"loans"} and not ledger.verify("loans")
 
 
-def test_the_state_has_it_also_where_it_is_added_up_step_by_step(ledger: Ledger) -> None:
+def test_the_promotion_state_has_the_pause_also_when_it_is_computed_step_by_step(ledger: Ledger) -> None:
     begin(ledger)
     records = ledger.records("loans")
     state = promotion_state_of("loans", records)
@@ -58,7 +58,7 @@ def test_the_state_has_it_also_where_it_is_added_up_step_by_step(ledger: Ledger)
     assert not promotion_state_of("loans", ledger.records("loans", after=1), state).pause_at(NOW)
 
 
-def test_what_makes_no_sense_is_refused_and_changes_nothing(ledger: Ledger) -> None:
+def test_an_illegal_pause_is_refused_and_changes_nothing(ledger: Ledger) -> None:
     for until in (NOW, NOW - HOUR):
         with pytest.raises(IllegalPause, match=r"loans · until = 2026-12-01T0[45]:00, and it is 2026-12-01T05:00 UTC; legal"):
             pause("loans", until=until, why="a move", by="ana", at=NOW, ledger=ledger)

@@ -58,14 +58,14 @@ def test_a_key_is_revoked_while_a_version_always_serves(bless: Callable[..., Non
         assert serves(line) == 2 and running.last_error is None
     withdraw(line, old)
     assert serves(line) == 2
-    line.promotions.route(challenger=3, share=0.5, **line.said())
+    line.promotions.route(challenger=3, share=0.5, **line.attribution())
     assert serves(line) == 2
-    line.promotions.roll_back(**line.said())
-    assert line.promotions.roll_back(**line.said()).champion == 1 == serves(line)
+    line.promotions.roll_back(**line.attribution())
+    assert line.promotions.roll_back(**line.attribution()).champion == 1 == serves(line)
     assert line.ledger.verify(line.use_case.name) == []
 
 
-def test_what_is_signed_again_is_the_same_evidence_under_its_number(line: ModelLine):
+def test_a_version_that_is_signed_again_keeps_its_evidence_and_number(line: ModelLine):
     line.bless_unnumbered(1)
     before = Blessing.from_json(line.deployment.load(1)[1])
     rotate(line)
@@ -92,7 +92,7 @@ def test_signing_again_keeps_approvals_and_refusals(risky: ModelLine):
 def test_versions_that_serve_run_wait_or_can_be_rolled_back_to_need_their_key_and_no_others(line: ModelLine):
     line.bless(1, 2, 3, 4, 5)
     line.promote(1, 2)
-    line.promotions.route(challenger=3, share=0.5, **line.said())
+    line.promotions.route(challenger=3, share=0.5, **line.attribution())
     line.promotions.refuse(4, reason="It leaks.", by="ana", at=line.now())
     key = line.keys.current()
     assert key is not None
@@ -189,5 +189,5 @@ def test_a_needed_model_whose_files_are_gone_is_named_and_placed_again(line: Mod
     for version in (1, 3):
         placed_versions(line).restore(version, model(version))
     assert placed_versions(line).faults() == [] and serves(line) == 3
-    line.promotions.roll_back(**line.said())
+    line.promotions.roll_back(**line.attribution())
     assert serves(line) == 1

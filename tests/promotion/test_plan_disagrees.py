@@ -1,4 +1,4 @@
-"""Servers that read another plan than the ledger's: every change says so, and none of them claims to be in force."""
+"""Servers read another plan than the ledger's: every change reports it, and none claims to be in force."""
 
 import json
 import shutil
@@ -18,11 +18,11 @@ from tests.rollout.test_rollout_races import Line
 
 Act = Callable[[ModelLine], Any]
 CHANGES: dict[str, Act] = {
-    "rollback": lambda line: line.promotions.roll_back(**line.said()),
-    "route": lambda line: line.promotions.route(challenger=3, share=0.1, **line.said()),
-    "route to nothing": lambda line: line.promotions.route(**line.said()),
-    "promotion": lambda line: line.promotions.promote(3, **line.said()),
-    "promotion of the champion": lambda line: line.promotions.promote(line.state().plan.champion, **line.said()),  # type: ignore[union-attr]
+    "rollback": lambda line: line.promotions.roll_back(**line.attribution()),
+    "route": lambda line: line.promotions.route(challenger=3, share=0.1, **line.attribution()),
+    "route to nothing": lambda line: line.promotions.route(**line.attribution()),
+    "promotion": lambda line: line.promotions.promote(3, **line.attribution()),
+    "promotion of the champion": lambda line: line.promotions.promote(line.state().plan.champion, **line.attribution()),  # type: ignore[union-attr]
 }
 
 
@@ -33,11 +33,11 @@ def forge(line: ModelLine) -> None:
 
 
 def restore_backup(line: ModelLine) -> None:
-    """The ledger loses its newest records, whose plan servers go on with."""
+    """The ledger loses its newest records, and servers continue with their plan."""
     file = line.folder.parents[1] / "ledger.db"
     shutil.copy(file, file.with_suffix(".backup"))
-    line.promotions.roll_back(**line.said())
-    line.promotions.route(challenger=3, share=0.5, **line.said())
+    line.promotions.roll_back(**line.attribution())
+    line.promotions.route(challenger=3, share=0.5, **line.attribution())
     shutil.copy(file.with_suffix(".backup"), file)
 
 
@@ -76,7 +76,7 @@ def test_the_ledger_s_plan_replaces_a_newer_one_on_demand_and_the_other_is_kept(
     assert kept.read_bytes() == forged
     assert ahead.promotions.difference() is None
     ahead.ledger.accept("flight_delay")
-    assert ahead.promotions.roll_back(**ahead.said()) == ahead.deployment.plan()
+    assert ahead.promotions.roll_back(**ahead.attribution()) == ahead.deployment.plan()
 
 
 def test_a_ledger_that_lost_every_record_does_not_start_anew_next_to_a_plan(line: ModelLine):
@@ -95,7 +95,7 @@ def test_a_plan_that_is_older_or_unreadable_is_a_difference_which_the_next_chang
     for content in (first.to_json(), "{"):
         (line.folder / "plan.json").write_text(content)
         assert "`mlops ledger mirror flight_delay`" in (line.promotions.difference() or "")
-        line.promotions.promote(line.state().plan.champion, **line.said())  # type: ignore[union-attr]
+        line.promotions.promote(line.state().plan.champion, **line.attribution())  # type: ignore[union-attr]
         assert line.promotions.difference() is None
 
 
@@ -115,10 +115,10 @@ def test_a_late_writer_learns_who_replaced_its_plan(line: ModelLine):
     line.bless(1, 2, 3)
     line.promote(1)
     slow = Slow(line.folder.parent, "flight_delay")
-    slow.before = lambda: line.promotions.promote(3, **line.said(by="bob"))
+    slow.before = lambda: line.promotions.promote(3, **line.attribution(by="bob"))
     late = Promotions(line.use_case, line.ledger, slow, line.keys)
     with pytest.raises(ConcurrentWrite, match=r"plan 5 \(version 2\) is not in force: .* record 6 \(promotion by bob\)"):
-        late.promote(2, **line.said())
+        late.promote(2, **line.attribution())
     assert line.deployment.plan() == line.state().plan and line.kinds()[-2:] == ["promotion", "promotion"]
 
 

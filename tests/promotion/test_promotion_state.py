@@ -1,4 +1,4 @@
-"""What records add up to: sentence by sentence, and any history against one who asks each question of the whole of it."""
+"""The state that records add up to: each rule by itself, and any history against a slow recomputation of each part."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,13 +13,13 @@ from mlops_assets.promotion.promotion_state import PromotionState, plan_of, prom
 
 AT = "2013-07-01T12:00:00+00:00"
 SERVES: dict[str, Any] = {"champion": 1, "previous": None, "challenger": None, "share": 0.0, "split": "canary", "shadow": None}
-Said = tuple[Kind, int, dict[str, Any]]
+Event = tuple[Kind, int, dict[str, Any]]
 
 
-def history(*said: Said) -> list[Record]:
-    """A chain of records of a kind about a version; those that change what serves bear a plan."""
+def history(*events: Event) -> list[Record]:
+    """A chain of records of a kind about a version; those that change what serves have a plan."""
     records: list[Record] = []
-    for kind, version, plan in said:
+    for kind, version, plan in events:
         body: dict[str, Any] = {"version": version, "reason": "a test"} | ({"plan": SERVES | plan} if plan else {})
         body |= {"model_digest": f"digest {version}"} if kind == "blessing" else {}
         before = records[-1].digest if records else GENESIS
@@ -27,19 +27,19 @@ def history(*said: Said) -> list[Record]:
     return records
 
 
-def after(*said: Said) -> PromotionState:
-    return promotion_state_of("flights", history(*said))
+def after(*events: Event) -> PromotionState:
+    return promotion_state_of("flights", history(*events))
 
 
-def about(kind: Kind, version: int) -> Said:
+def about(kind: Kind, version: int) -> Event:
     return kind, version, {}
 
 
-def promoted(version: int, previous: int | None = None) -> Said:
+def promoted(version: int, previous: int | None = None) -> Event:
     return "promotion", version, {"champion": version, "previous": previous}
 
 
-def back_to(version: int, from_version: int) -> Said:
+def back_to(version: int, from_version: int) -> Event:
     return "rollback", from_version, {"champion": version, "previous": from_version}
 
 
@@ -49,7 +49,7 @@ def test_without_records_nothing_stands():
     assert (state.previous_champion, state.waiting, state.champions) == (None, None, ())
 
 
-def test_a_plan_is_its_record():
+def test_a_plan_is_read_from_its_record():
     records = history(promoted(1))
     plan = Plan(1, 1, None, AT, "a test", record=records[0].digest)
     assert plan_of(records[0], {}) == plan == promotion_state_of("flights", records).plan
@@ -60,22 +60,22 @@ def test_a_record_that_changes_nothing_that_serves_leaves_the_plan():
     assert behind.plan == before.plan and behind.head == 3
 
 
-def test_who_was_promoted_twice_stands_once():
+def test_a_version_that_was_promoted_twice_is_listed_once():
     state = after(promoted(1), promoted(2, 1), promoted(1, 2))
     assert state.champions == (2, 1) and state.previous_champion == 2
 
 
-def test_an_adopted_version_stands_like_a_promoted_one():
+def test_an_adopted_version_counts_like_a_promoted_one():
     state = after(promoted(1), ("adoption", 2, {"champion": 2, "previous": 1}))
     assert state.champions == (1, 2) and state.previous_champion == 1
 
 
-def test_going_back_and_promoting_anew_goes_back_to_what_was_replaced():
+def test_after_a_rollback_and_a_promotion_the_replaced_version_is_the_previous_champion():
     state = after(promoted(1), promoted(2, 1), back_to(1, 2), promoted(3, 1))
     assert state.champions == (1, 3) and state.previous_champion == 1
 
 
-def test_going_back_to_a_champion_from_before_the_records_leaves_it_alone():
+def test_a_rollback_to_a_champion_from_before_the_records_leaves_it_alone():
     assert after(promoted(2, 1), back_to(1, 2)).champions == (1,)
 
 
@@ -105,7 +105,7 @@ UNTRIED = [about("blessing", 1), promoted(1), about("blessing", 2), about("bless
     ],
     ids=str,
 )
-def test_an_untried_blessing_waits_until_a_later_one_is_tried(events: list[Said], waiting: int | None):
+def test_an_untried_blessing_waits_until_a_later_one_is_tried(events: list[Event], waiting: int | None):
     assert after(*UNTRIED, *events).waiting == waiting
 
 
@@ -118,9 +118,9 @@ def test_an_untried_blessing_waits_until_a_later_one_is_tried(events: list[Said]
         [promoted(2), promoted(3, 2)],
         [promoted(1), promoted(2, 1), back_to(1, 2)],
     ],
-    ids=["champion", "shadow", "challenger", "former champion", "taken back"],
+    ids=["champion", "shadow", "challenger", "former champion", "rolled back"],
 )
-def test_what_was_tried_waits_no_more(tried: list[Said]):
+def test_a_version_that_was_tried_no_longer_waits(tried: list[Event]):
     assert after(*tried, about("blessing", 2)).waiting is None
 
 
@@ -173,7 +173,7 @@ def test_any_history_adds_up_to_what_one_finds_by_asking_all_of_it(events: Seque
 
 
 def newest(records: Sequence[Record], version: int, kind: str) -> Record | None:
-    return next((each for each in reversed(records) if (each.kind, each.body["version"]) == (kind, version)), None)
+    return next((record for record in reversed(records) if (record.kind, record.body["version"]) == (kind, version)), None)
 
 
 def later(one: Record | None, other: Record | None) -> bool:
@@ -182,14 +182,14 @@ def later(one: Record | None, other: Record | None) -> bool:
 
 def shares(changes: Sequence[Record]) -> dict[int, float]:
     """Steps since the last change of another kind, that one included where it is a plan."""
-    found: dict[int, float] = {}
+    shares: dict[int, float] = {}
     for record in reversed(changes):
         if record.kind not in ("plan", "step"):
             break
-        found[record.number] = record.body["plan"]["share"]
+        shares[record.number] = record.body["plan"]["share"]
         if record.kind == "plan":
             break
-    return found
+    return shares
 
 
 def waiting(records: Sequence[Record]) -> int | None:

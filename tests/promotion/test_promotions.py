@@ -47,7 +47,7 @@ def test_promoting_the_champion_again_changes_nothing(line: ModelLine):
 def test_promoting_the_challenger_ends_its_rollout(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
-    line.promotions.route(challenger=2, share=0.5, **line.said())
+    line.promotions.route(challenger=2, share=0.5, **line.attribution())
     plan = line.promote(2)
     assert (plan.champion, plan.previous, plan.rollout) == (2, 1, "")
     assert line.state().challenger_version is None and line.state().shares == {}
@@ -59,9 +59,9 @@ def test_a_version_without_blessing_is_neither_promoted_nor_a_challenger(line: M
     with line.unchanged(), pytest.raises(UnblessedModel, match="version 2 has no blessing in the ledger; blessed: 1"):
         line.promote(2)
     line.deployment.place(2, model(2), line.blessing(2))  # signed and placed, and not on record
-    for beside in ({"challenger": 2, "share": 0.1}, {"shadow": 2}):
+    for route in ({"challenger": 2, "share": 0.1}, {"shadow": 2}):
         with line.unchanged(), pytest.raises(UnblessedModel):
-            line.promotions.route(**beside, **line.said())
+            line.promotions.route(**route, **line.attribution())
 
 
 # --- blessing
@@ -92,20 +92,20 @@ def test_a_model_judged_again_keeps_its_place_and_has_a_second_record(line: Mode
 
 
 @pytest.mark.parametrize("how", FORGERIES)
-def test_what_is_no_blessing_is_refused_on_record_and_never_answers(line: ModelLine, how: str):
+def test_a_forged_blessing_is_refused_on_record_and_never_serves(line: ModelLine, how: str):
     onnx, text = line.forgery(1, how)
     for _ in range(2):  # the second time adds nothing
-        with pytest.raises(UnblessedModel) as said:
+        with pytest.raises(UnblessedModel) as error:
             line.promotions.bless(1, onnx, text, by="mallory", at=line.now())
     (record,) = line.ledger.records("flight_delay")
-    assert (record.kind, record.by, record.body["reason"]) == ("refusal", "mallory", str(said.value))
+    assert (record.kind, record.by, record.body["reason"]) == ("refusal", "mallory", str(error.value))
     assert line.deployment.versions() == [] and line.state().waiting is None
     with line.unchanged(), pytest.raises(UnblessedModel):
         line.promote(1)
 
 
 @pytest.mark.parametrize("how", FORGERIES)
-def test_what_was_placed_with_no_blessing_does_not_answer_though_the_ledger_blessed_the_version(line: ModelLine, how: str):
+def test_a_model_placed_without_a_blessing_does_not_serve_though_the_ledger_blessed_the_version(line: ModelLine, how: str):
     line.bless(1)
     line.promote(1)
     line.deployment.place(2, *line.forgery(2, how))
@@ -145,7 +145,7 @@ def test_a_process_that_died_after_placing_is_run_again(line: ModelLine):
 # --- refusing
 
 
-def test_what_was_refused_waits_no_more_and_is_neither_promoted_nor_tried(line: ModelLine):
+def test_a_refused_version_no_longer_waits_and_is_neither_promoted_nor_tried(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
     assert line.state().waiting == 2
@@ -154,7 +154,7 @@ def test_what_was_refused_waits_no_more_and_is_neither_promoted_nor_tried(line: 
     with line.unchanged(), pytest.raises(UnblessedModel, match="version 2 was refused by record 4: Its worst slice got worse."):
         line.promote(2)
     with line.unchanged(), pytest.raises(UnblessedModel):
-        line.promotions.route(shadow=2, **line.said())
+        line.promotions.route(shadow=2, **line.attribution())
 
 
 def test_refusing_for_the_same_reason_again_changes_nothing(line: ModelLine):
@@ -192,9 +192,9 @@ def test_high_risk_waits_for_an_approval(risky: ModelLine):
     risky.approve(1)
     assert risky.promote(1).champion == 1
     risky.bless(2)
-    for beside in ({"challenger": 2, "share": 0.1}, {"shadow": 2}):
+    for route in ({"challenger": 2, "share": 0.1}, {"shadow": 2}):
         with risky.unchanged(), pytest.raises(NotApproved):
-            risky.promotions.route(**beside, **risky.said())
+            risky.promotions.route(**route, **risky.attribution())
 
 
 @pytest.mark.parametrize("why", ["", "  "])
@@ -239,9 +239,9 @@ def test_a_rollout_begins_with_a_plan_and_goes_on_by_steps(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
     plans = [
-        line.promotions.route(shadow=2, **line.said()),
-        line.promotions.route(challenger=2, share=0.05, **line.said()),
-        line.promotions.route(challenger=2, share=0.5, split="ab", **line.said()),
+        line.promotions.route(shadow=2, **line.attribution()),
+        line.promotions.route(challenger=2, share=0.05, **line.attribution()),
+        line.promotions.route(challenger=2, share=0.5, split="ab", **line.attribution()),
     ]
     assert line.kinds()[-3:] == ["plan", "step", "step"]
     assert [plan.rollout for plan in plans] == ["shadow: version 2", "canary: 5% to version 2", "ab: 50% to version 2"]
@@ -255,16 +255,16 @@ def test_a_rollout_begins_with_a_plan_and_goes_on_by_steps(line: ModelLine):
 def test_the_same_step_again_changes_nothing(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
-    plan = line.promotions.route(challenger=2, share=0.05, **line.said())
+    plan = line.promotions.route(challenger=2, share=0.05, **line.attribution())
     with line.unchanged():
-        assert line.promotions.route(challenger=2, share=0.05, **line.said()) == plan
+        assert line.promotions.route(challenger=2, share=0.05, **line.attribution()) == plan
 
 
 def test_without_a_version_the_challenger_is_rolled_back(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
-    line.promotions.route(shadow=2, **line.said())
-    assert line.promotions.route(**line.said()).rollout == ""
+    line.promotions.route(shadow=2, **line.attribution())
+    assert line.promotions.route(**line.attribution()).rollout == ""
     assert line.kinds()[-1] == "rollback"
 
 
@@ -273,7 +273,7 @@ def test_without_a_version_and_without_a_challenger_nothing_changes(line: ModelL
     line.bless(1)
     plan = line.promote(1)
     with line.unchanged():
-        assert line.promotions.route(split=split, **line.said()) == plan
+        assert line.promotions.route(split=split, **line.attribution()) == plan
 
 
 ILLEGAL = {
@@ -289,59 +289,59 @@ ILLEGAL = {
 }
 
 
-@pytest.mark.parametrize("on_trial", [False, True], ids=["nothing on trial", "on trial"])
+@pytest.mark.parametrize("has_challenger", [False, True], ids=["no challenger", "a challenger"])
 @pytest.mark.parametrize("words", ILLEGAL.values(), ids=ILLEGAL)
-def test_illegal_words_leave_no_record(line: ModelLine, words: dict[str, Any], on_trial: bool):
+def test_illegal_arguments_leave_no_record(line: ModelLine, words: dict[str, Any], has_challenger: bool):
     line.bless(1, 2)
     line.promote(1)
-    if on_trial:
-        line.promotions.route(challenger=2, share=0.25, **line.said())
+    if has_challenger:
+        line.promotions.route(challenger=2, share=0.25, **line.attribution())
     with line.unchanged(), pytest.raises(IllegalRoute):
-        line.promotions.route(**words, **line.said())
+        line.promotions.route(**words, **line.attribution())
 
 
-def test_nothing_runs_without_a_champion(line: ModelLine):
+def test_no_rollout_starts_without_a_champion(line: ModelLine):
     line.bless(1)
     with line.unchanged(), pytest.raises(IllegalRoute, match="no champion serves yet"):
-        line.promotions.route(shadow=1, **line.said())
+        line.promotions.route(shadow=1, **line.attribution())
 
 
 # --- going back
 
 
-def test_going_back_ends_the_challenger_first(line: ModelLine):
+def test_a_rollback_ends_the_challenger_first(line: ModelLine):
     line.bless(1, 2, 3)
     line.promote(1, 2)
-    line.promotions.route(challenger=3, share=0.5, **line.said())
-    plan = line.promotions.roll_back(**line.said(reason="3 fails", evidence={"errors": 0.2}))
+    line.promotions.route(challenger=3, share=0.5, **line.attribution())
+    plan = line.promotions.roll_back(**line.attribution(reason="3 fails", evidence={"errors": 0.2}))
     assert (plan.champion, plan.previous, plan.rollout) == (2, 1, "")
     record = line.ledger.records("flight_delay")[-1]
     assert (record.kind, record.body["version"], record.body["evidence"]) == ("rollback", 3, {"errors": 0.2})
 
 
-def test_going_back_twice_goes_back_two_steps_and_then_there_is_nowhere(line: ModelLine):
+def test_two_rollbacks_return_to_the_first_champion_and_a_third_is_refused(line: ModelLine):
     line.bless(1, 2, 3)
     line.promote(1, 2, 3)
-    assert [line.promotions.roll_back(**line.said()).champion for _ in range(2)] == [2, 1]
+    assert [line.promotions.roll_back(**line.attribution()).champion for _ in range(2)] == [2, 1]
     with line.unchanged(), pytest.raises(IllegalRoute, match="no earlier champion is on record"):
-        line.promotions.roll_back(**line.said())
+        line.promotions.roll_back(**line.attribution())
 
 
-def test_before_the_first_champion_there_is_nowhere_to_go_back(line: ModelLine):
+def test_a_rollback_before_the_first_champion_is_refused(line: ModelLine):
     with line.unchanged(), pytest.raises(IllegalRoute):
-        line.promotions.roll_back(**line.said())
+        line.promotions.roll_back(**line.attribution())
 
 
 def test_a_champion_that_is_rolled_back_stays_warm(line: ModelLine):
     line.bless(1, 2)
     line.promote(1, 2)
-    assert line.promotions.roll_back(**line.said()).previous == 2
+    assert line.promotions.roll_back(**line.attribution()).previous == 2
 
 
 def test_a_version_that_was_rolled_back_waits_no_more_even_when_refused_and_blessed_again(line: ModelLine):
     line.bless(1, 2)
     line.promote(1, 2)
-    line.promotions.roll_back(**line.said())
+    line.promotions.roll_back(**line.attribution())
     line.bless(2, evaluation_digest="f" * 64)
     assert line.state().waiting is None
     line.promotions.refuse(2, reason="It was slow.", by="ana", at=line.now())
@@ -350,23 +350,23 @@ def test_a_version_that_was_rolled_back_waits_no_more_even_when_refused_and_bles
     assert line.promote(2).champion == 2  # by hand, by whoever knows better
 
 
-def test_going_back_needs_no_new_judgement_and_no_new_approval(risky: ModelLine):
-    """It is the way out: what answered well before may answer again, whatever was judged since."""
+def test_a_rollback_needs_no_new_judgement_and_no_new_approval(risky: ModelLine):
+    """It is the way out: a version that served well before may serve again, whatever was judged since."""
     risky.bless(1, 2)
     for version in (1, 2):
         risky.approve(version)
     risky.promote(1, 2)
     risky.bless(1, evaluation_digest="f" * 64)
     risky.promotions.refuse(1, reason="No better than 2.", by="ana", at=risky.now())
-    assert risky.promotions.roll_back(**risky.said()).champion == 1
+    assert risky.promotions.roll_back(**risky.attribution()).champion == 1
 
 
-def test_going_back_needs_the_very_bytes(line: ModelLine):
+def test_a_rollback_needs_the_identical_bytes(line: ModelLine):
     line.bless(1, 2)
     line.promote(1, 2)
     flip_a_bit(line.folder / "models" / "1" / "model.onnx")
     with line.unchanged(), pytest.raises(UnblessedModel):
-        line.promotions.roll_back(**line.said())
+        line.promotions.roll_back(**line.attribution())
 
 
 # --- others, and deaths
@@ -375,40 +375,40 @@ def test_going_back_needs_the_very_bytes(line: ModelLine):
 def test_the_later_of_two_writers_gets_the_name_of_the_first_and_has_changed_nothing(line: ModelLine):
     line.bless(1, 2, 3)
     line.promote(1)
-    line.ledger.before = lambda: line.promotions.promote(3, **line.said(by="bob"))
+    line.ledger.before = lambda: line.promotions.promote(3, **line.attribution(by="bob"))
     with pytest.raises(ConcurrentWrite, match=r"after record 4 came record 5 \(promotion by bob at 2013-07-01"):
         line.promote(2)
-    seen = line.deployment.plan()
-    assert line.state().plan == seen and seen and seen.champion == 3
+    served = line.deployment.plan()
+    assert line.state().plan == served and served and served.champion == 3
     assert line.kinds()[-1] == "promotion" and len(line.kinds()) == 5
 
 
-def test_what_was_decided_before_somebody_went_back_is_not_done_after(line: ModelLine):
-    """Otherwise a second rollback takes the champion back, and a late step lets the failed version answer again."""
+def test_a_decision_from_before_a_rollback_is_not_applied_after_it(line: ModelLine):
+    """Otherwise a second rollback replaces the champion, and a late step lets the failed version serve again."""
     line.bless(1, 2, 3)
     line.promote(1, 2)
-    line.promotions.route(challenger=3, share=0.05, **line.said())
+    line.promotions.route(challenger=3, share=0.05, **line.attribution())
     before = line.state()
-    line.promotions.roll_back(**line.said(by="bob"))
+    line.promotions.roll_back(**line.attribution(by="bob"))
     with line.unchanged():
         with pytest.raises(ConcurrentWrite, match="rollback by bob"):
-            line.promotions.roll_back(**line.said(decided_on=before))
+            line.promotions.roll_back(**line.attribution(decided_on=before))
         with pytest.raises(ConcurrentWrite, match="rollback by bob"):
-            line.promotions.route(challenger=3, share=0.25, **line.said(decided_on=before))
+            line.promotions.route(challenger=3, share=0.25, **line.attribution(decided_on=before))
         with pytest.raises(ConcurrentWrite, match="rollback by bob"):
-            line.promotions.promote(3, **line.said(decided_on=before))
+            line.promotions.promote(3, **line.attribution(decided_on=before))
         with pytest.raises(ConcurrentWrite, match="rollback by bob"):
-            line.promotions.route(**line.said(decided_on=before))
+            line.promotions.route(**line.attribution(decided_on=before))
 
 
-def test_a_death_between_ledger_and_servers_is_healed_by_the_next_show(line: ModelLine):
+def test_a_crash_between_ledger_and_servers_is_repaired_by_the_next_publication(line: ModelLine):
     line.bless(1, 2)
     line.promote(1)
     server, line.deployment.dies = line.server(), True
     with pytest.raises(Killed):
         line.promote(2)
-    seen = line.deployment.plan()
-    assert seen and seen.champion == 1 and line.kinds()[-1] == "promotion"
+    served = line.deployment.plan()
+    assert served and served.champion == 1 and line.kinds()[-1] == "promotion"
     line.deployment.publish(line.state().plan)
     server.poll()
     assert server.lineup and server.lineup.plan == line.state().plan and server.lineup.champion.version == 2

@@ -43,8 +43,8 @@ def test_concurrent_first_users_all_get_the_same_key(tmp_path: Path):
         assert racer.stdin is not None
         racer.stdin.write("\n")
         racer.stdin.flush()
-    found = {racer.communicate(timeout=60)[0].strip() for racer in racers}
-    assert found == {SigningKeys(tmp_path).private().private_bytes_raw().hex()}
+    keys = {racer.communicate(timeout=60)[0].strip() for racer in racers}
+    assert keys == {SigningKeys(tmp_path).private().private_bytes_raw().hex()}
     assert sorted(os.listdir(tmp_path)) == ["private.pem", "public"]
     assert len(SigningKeys(tmp_path).public()) == 1
 

@@ -66,7 +66,7 @@ LATE_PUBLISHER: Guard = (Deployment, "publish", publish_anything)
 # Hypothesis seeds a derandomized search by the source of the machine's class: an edit of it, even of its docstring, changes
 # the seed, and this machine's search then needed more than 200 examples once.
 class InTraffic(PromotionMachine):
-    """Looks at servers only, below which nobody writes by hand."""
+    """Checks servers only; nobody edits their files."""
 
     audited = False
     tampered = False
@@ -104,9 +104,9 @@ def test_no_edit_in_mlflow_changes_what_serves_or_stays_unreported(tmp_path: Pat
 @pytest.mark.parametrize(
     ("machine", "guards", "message"),
     [
-        (PromotionMachine, [BEFORE_A_RECORD], "an unblessed version: . was let in by a"),
+        (PromotionMachine, [BEFORE_A_RECORD], "an unblessed version: . was accepted by a"),
         (PromotionMachine, [SIGNATURE], "an unblessed version: . was blessed"),
-        (PromotionMachine, [UNCHANGED_SINCE_READ], "promoted over .*, when . was champion|says that . is champion beside"),
+        (PromotionMachine, [UNCHANGED_SINCE_READ], "promoted over .*, when . was champion|says that . is champion instead of"),
         (PromotionMachine, [LATE_PUBLISHER], "servers see an old plan"),
         (InTraffic, [BEFORE_A_RECORD, SERVERS_OWN], "an unblessed version: . is with a server"),
         (InTrafficWithThieves, [SERVERS_OWN], "an unblessed version: . is with a server"),

@@ -28,8 +28,8 @@ def test_a_blessed_model_under_the_number_of_another_is_neither_promoted_nor_tri
     line.copy_files(2, 3)
     with line.unchanged():
         with pytest.raises(UnblessedModel, match=r"version 1 has .*\. Restore the files of version 1\.$"):
-            line.promotions.roll_back(**line.said())
-        for act in (lambda: line.promote(3), lambda: line.promotions.route(shadow=3, **line.said())):
+            line.promotions.roll_back(**line.attribution())
+        for act in (lambda: line.promote(3), lambda: line.promotions.route(shadow=3, **line.attribution())):
             with pytest.raises(UnblessedModel, match=r"version 3 has .*\. Restore the files of version 3\.$"):
                 act()
 
@@ -54,7 +54,7 @@ def test_an_unnumbered_blessing_serves_on_before_and_after_its_plan_has_digests(
     line.deployment.publish(line.state().plan)
     server.poll()
     assert server.lineup.plan == plan and plan.digests == {1: digest(model(1))} and server.last_error is None
-    assert line.promote(2).champion == 2 and line.promotions.roll_back(**line.said()).champion == 1
+    assert line.promote(2).champion == 2 and line.promotions.roll_back(**line.attribution()).champion == 1
 
 
 def test_a_swapped_model_that_was_loaded_before_the_plan_had_digests_is_found_then(line: ModelLine):

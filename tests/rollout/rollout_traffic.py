@@ -19,7 +19,7 @@ BEGAN = datetime(2013, 6, 1, tzinfo=UTC)
 def traffic(
     rng: np.random.Generator, rows: int, *, share: float, harm: Harm, first: int = 0, line: Line = BINARY
 ) -> pl.DataFrame:
-    """Evidence of `rows` requests (share 0: what the shadow says of them) with their outcomes."""
+    """Evidence of `rows` requests (share 0: in the shadow) with their outcomes."""
     hidden = line.hidden(rng, np.arange(first, first + rows) / 5000)
     champion, challenger = (line.output(rng, hidden, one) for one in (Harm(), harm))
     drawn, failed = rng.random(rows) < share, rng.random(rows) < harm.errors
@@ -57,7 +57,7 @@ def look(canary: Canary, state: RolloutState, chunk: pl.DataFrame, *, share: flo
 def roll_out(
     canary: Canary, rng: np.random.Generator, harm: Harm, *, every: int = 100, line: Line = BINARY
 ) -> Iterator[tuple[int, float, Decision]]:
-    """Requests so far, the share that they met and the decision, at each look until the rollout ends. A look follows about
+    """Requests so far, their share and the decision, at each look until the rollout ends. A look follows about
     `every` requests to the challenger."""
     state, requests = begin(canary, rng, line), 0
     while True:

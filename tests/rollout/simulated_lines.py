@@ -87,8 +87,8 @@ class MulticlassLine(Line):
         return np.stack([0.8 + drift, -drift, np.full_like(hour, -1.0)], axis=1) + 1.2 * rng.normal(size=(len(hour), 3))
 
     def output(self, rng: np.random.Generator, hidden: Floats, harm: Harm) -> Floats:
-        seen = self.noisy(rng, hidden, harm) + np.array([0, 0, harm.shift])
-        odds = np.exp(np.tile([0.8, 0.0, -1.0], (len(hidden), 1)) if harm.constant else seen)
+        scores = self.noisy(rng, hidden, harm) + np.array([0, 0, harm.shift])
+        odds = np.exp(np.tile([0.8, 0.0, -1.0], (len(hidden), 1)) if harm.constant else scores)
         shares = odds / odds.sum(axis=1, keepdims=True)
         return shares[:, [1, 0, 2]] if harm.exchanged else shares
 

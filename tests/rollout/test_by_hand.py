@@ -20,7 +20,7 @@ from tests.rollout.test_rollout_races import QUICK, Line
 def line(tmp_path: Path) -> Line:
     """Version 2 serves; version 3 was in the declared rollout's shadow and was rolled back; version 4 waits."""
     line = Line(tmp_path)
-    line.promotions.roll_back(**line.said())
+    line.promotions.roll_back(**line.attribution())
     line.bless(4)
     return line
 
@@ -33,7 +33,7 @@ def declare(line: Line, rollout: Any) -> None:
 
 @pytest.mark.parametrize("rollout", [QUICK, AtOnce()], ids=["in steps", "at once"])
 @pytest.mark.parametrize(
-    "beside",
+    "route",
     [
         {"challenger": 3, "share": 0.1},
         {"challenger": 3, "share": 1.0},
@@ -43,9 +43,9 @@ def declare(line: Line, rollout: Any) -> None:
     ],
     ids=str,
 )
-def test_no_step_changes_a_route_by_hand_and_each_says_so(line: Line, rollout: Any, beside: dict[str, Any]):
+def test_no_step_changes_a_route_by_hand_and_each_says_so(line: Line, rollout: Any, route: dict[str, Any]):
     declare(line, rollout)
-    plan = line.promotions.route(**beside, **line.said())
+    plan = line.promotions.route(**route, **line.attribution())
     line.score()
     with line.unchanged():
         late = line.now() + QUICK.give_up_after
@@ -57,16 +57,16 @@ def test_no_step_changes_a_route_by_hand_and_each_says_so(line: Line, rollout: A
 def test_a_rollout_that_a_person_takes_over_is_by_hand_even_at_the_same_share(tmp_path: Path):
     trial = Line(tmp_path)
     assert not trial.state().by_hand
-    trial.promotions.route(shadow=3, **trial.said())
+    trial.promotions.route(shadow=3, **trial.attribution())
     trial.score()
     assert trial.state().by_hand and trial.kinds()[-2:] == ["plan", "plan"]
     with trial.unchanged():
         trial.look()
-        trial.promotions.route(shadow=3, **trial.said())  # the same again
+        trial.promotions.route(shadow=3, **trial.attribution())  # the same again
 
 
 def test_a_route_that_is_handed_over_starts_the_declared_rollout_which_then_goes_on(line: Line):
-    line.promotions.route(challenger=4, share=0.75, **line.said())
+    line.promotions.route(challenger=4, share=0.75, **line.attribution())
     plan = line.rollouts.hand_over(by="ana", at=line.now(), why="it looks good")
     assert (plan.rollout, plan.reason) == ("shadow: version 4", "handed over: it looks good; a rollout begins")
     assert not line.state().by_hand and dict(line.state().shares) == {plan.number: 0.0}
@@ -76,11 +76,11 @@ def test_a_route_that_is_handed_over_starts_the_declared_rollout_which_then_goes
 
 def test_a_route_that_is_handed_over_to_a_rollout_at_once_serves(line: Line):
     declare(line, AtOnce())
-    line.promotions.route(challenger=4, share=0.75, **line.said())
+    line.promotions.route(challenger=4, share=0.75, **line.attribution())
     assert line.rollouts.hand_over(by="ana", at=line.now(), why="it looks good").champion == 4
 
 
-def test_what_is_not_by_hand_is_not_handed_over(line: Line):
+def test_only_a_route_by_hand_is_handed_over(line: Line):
     for _ in range(2):
         with line.unchanged(), pytest.raises(IllegalRoute, match="no rollback or route by hand is in force"):
             line.rollouts.hand_over(by="ana", at=line.now(), why="it looks good")
@@ -88,8 +88,8 @@ def test_what_is_not_by_hand_is_not_handed_over(line: Line):
 
 
 def test_once_a_route_by_hand_is_ended_the_waiting_version_starts(line: Line):
-    line.promotions.route(challenger=3, share=0.1, **line.said())
-    line.promotions.route(**line.said())
+    line.promotions.route(challenger=3, share=0.1, **line.attribution())
+    line.promotions.route(**line.attribution())
     assert not line.state().by_hand
     assert line.look().plan.rollout == "shadow: version 4"
 

@@ -21,7 +21,7 @@ def look(line: Line, at: datetime) -> Step:
 def slow_line(root: Path) -> tuple[Line, datetime]:
     """Version 4 is in the shadow since the second moment."""
     line = Line(root)
-    line.promotions.roll_back(**line.said())
+    line.promotions.roll_back(**line.attribution())
     use_case = line.use_case.model_copy(update={"rollout": SLOW})
     line.promotions = Promotions(use_case, line.ledger, line.deployment, line.keys)
     line.rollouts = Rollouts(line.promotions, line.log, line.shadow_log, line.rollouts.tables, line.rollouts.folder)
@@ -43,7 +43,7 @@ def score(line: Line, number: int, at: datetime) -> None:
     line.shadow_log.flush()
 
 
-def test_its_step_takes_as_long_as_declared_and_counts_the_answers_since_then(tmp_path: Path) -> None:
+def test_a_step_takes_as_long_as_declared_and_counts_the_answers_since_it_began(tmp_path: Path) -> None:
     line, began = slow_line(tmp_path)
     now = began - DAY
     waits = look(line, now)
@@ -57,7 +57,7 @@ def test_its_step_takes_as_long_as_declared_and_counts_the_answers_since_then(tm
     assert line.ledger.verify(line.use_case.name) == [], "whatever the order of their times, records are a chain"
 
 
-def test_it_is_given_up_no_earlier_than_declared(tmp_path: Path) -> None:
+def test_a_rollout_is_given_up_no_earlier_than_declared(tmp_path: Path) -> None:
     line, began = slow_line(tmp_path)
     now = began - DAY
     for passed, kind in ((timedelta(0), "hold"), (DAY, "hold"), (2 * DAY - HOUR, "hold"), (2 * DAY, "roll_back")):

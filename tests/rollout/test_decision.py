@@ -56,7 +56,7 @@ def test_a_step_that_has_what_it_needs_leads_to_the_next(share: float, following
     decision = decide(SMALL, _after(SMALL, share, 1000, Harm()), task=TASK, now=_at(2))
     assert (decision.kind, decision.share) == (kind, following)
     assert re.match(r"No evidence against the challenger after [\d,]+ requests (in the shadow|at 0)", decision.reason)
-    assert not any(found.breached for found in decision.findings)
+    assert not any(finding.breached for finding in decision.findings)
 
 
 HARMS = [
@@ -67,12 +67,12 @@ HARMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("test", "harm", "said"), HARMS, ids=[case[0] for case in HARMS])
-def test_a_breach_is_rolled_back_and_says_what_was_found(test: str, harm: Harm, said: str) -> None:
+@pytest.mark.parametrize(("test", "harm", "pattern"), HARMS, ids=[case[0] for case in HARMS])
+def test_a_breach_is_rolled_back_and_says_what_was_found(test: str, harm: Harm, pattern: str) -> None:
     decision = decide(SMALL, _after(SMALL, 0.5, 3000, harm), task=TASK, now=_at(0))
     assert (decision.kind, decision.share) == ("roll_back", 0.0)
-    assert test in [found.test for found in decision.findings if found.breached]
-    assert re.search(said, decision.reason), decision.reason
+    assert test in [finding.test for finding in decision.findings if finding.breached]
+    assert re.search(pattern, decision.reason), decision.reason
 
 
 def test_the_business_figure_has_its_own_units() -> None:
@@ -94,7 +94,7 @@ def test_a_step_that_is_full_goes_on_though_it_is_late() -> None:
     assert decide(SMALL, _after(SMALL, 0.2, 1000, Harm()), task=TASK, now=_at(999)).kind == "advance"
 
 
-def test_what_cannot_decide_is_given_up_and_says_so() -> None:
+def test_a_step_without_enough_answers_is_given_up_with_its_reason() -> None:
     decision = decide(SMALL, _after(SMALL, 0.2, 50, Harm()), task=TASK, now=_at(60))
     assert (decision.kind, decision.share) == ("roll_back", 0.0)
     assert re.fullmatch(
@@ -109,10 +109,10 @@ def test_evidence_of_earlier_steps_still_counts() -> None:
     assert decide(SMALL, first.entering(0.5, _at(1)), task=TASK, now=_at(2)).kind == "roll_back"
 
 
-def test_what_is_not_known_is_none_and_all_of_it_is_json() -> None:
+def test_unknown_values_of_a_finding_are_none_and_all_of_it_is_json() -> None:
     decision = decide(SMALL, begin(SMALL, np.random.default_rng(0)), task=TASK, now=_at(0))
-    assert [(found.challenger, found.champion, found.evidence) for found in decision.findings] == [(None, None, 1.0)] * 4
-    assert json.loads(json.dumps([vars(found) for found in decision.findings], allow_nan=False))[0]["test"] == "errors"
+    assert [(finding.challenger, finding.champion, finding.evidence) for finding in decision.findings] == [(None, None, 1.0)] * 4
+    assert json.loads(json.dumps([vars(finding) for finding in decision.findings], allow_nan=False))[0]["test"] == "errors"
 
 
 def test_overwhelming_evidence_is_still_a_number() -> None:
@@ -132,7 +132,7 @@ def test_harmless_rollouts_come_through_every_step() -> None:
 
 
 @pytest.mark.parametrize(("test", "harm"), [case[:2] for case in HARMS], ids=[case[0] for case in HARMS])
-def test_harmful_rollouts_end_before_everybody_meets_them(test: str, harm: Harm) -> None:
+def test_harmful_rollouts_end_before_they_reach_all_traffic(test: str, harm: Harm) -> None:
     ends = _ends(harm, range(5), SMALL.but(step_for=timedelta(0), step_rows=500))
     assert [decision.kind for _, _, decision in ends] == ["roll_back"] * 5
-    assert all(test in [found.test for found in decision.findings if found.breached] for _, _, decision in ends)
+    assert all(test in [finding.test for finding in decision.findings if finding.breached] for _, _, decision in ends)

@@ -1,4 +1,4 @@
-"""A look of the rollout sensor over a plan file that somebody edited: servers read the ledger's plan again, and the file is kept."""
+"""The rollout sensor finds an edited plan file: servers read the ledger's plan again, and the edited file is kept."""
 
 import json
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def test_a_look_that_another_writer_ends_keeps_the_file_that_it_replaced(line: L
 def test_a_look_after_a_crash_between_record_and_plan_keeps_nothing(line: Line) -> None:
     """The plan that servers read is an older one of the ledger."""
     before = (line.folder / "plan.json").read_bytes()
-    line.promotions.roll_back(**line.said())
+    line.promotions.roll_back(**line.attribution())
     (line.folder / "plan.json").write_bytes(before)
     assert "disagreed" not in line.look().message
     assert line.promotions.difference() is None and not kept(line)

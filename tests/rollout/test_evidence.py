@@ -31,15 +31,15 @@ def _fresh(canary: Canary = CANARY) -> RolloutState:
 def _rows(seed: int, rows: int, share: float) -> pl.DataFrame:
     """Rows of which some repeat their unit or share their call, some costs are unknown, infinite or out of range."""
     rng = np.random.default_rng(seed)
-    told = traffic(rng, rows, share=share, harm=Harm(errors=0.2, slow=0.2))
+    answers = traffic(rng, rows, share=share, harm=Harm(errors=0.2, slow=0.2))
     cost = pl.Series(rng.choice([None, 0.0, 3.5, 12.0, -4.0, math.nan, math.inf], rows).tolist(), dtype=pl.Float64)
     units, calls = (pl.Series(rng.integers(most, size=rows)) for most in (2 * rows, rows))
     late = pl.Series(rng.choice([None, 0, 1], rows).tolist(), dtype=pl.Int8)
-    return told.with_columns(cost=cost, unit=units, call=calls, late=late)
+    return answers.with_columns(cost=cost, unit=units, call=calls, late=late)
 
 
 def _outcomes(test: str, row: dict[str, Any], probability: float | None) -> list[float] | None:
-    """What a row says for one test, by the words of the declaration; None: nothing."""
+    """The outcomes of a row for one test, by the declaration; None where it has none."""
     if probability is None:
         return None
     match test:
@@ -79,25 +79,25 @@ def _slow(test: str, rows: list[dict[str, Any]], share: float) -> tuple[list[lis
         drawn = row["arm"] == "challenger" or row["challenger_failed"]
         ours, theirs = row["probability"], row["champion_probability"]
         if share == 0 and test == "errors":
-            found, beside = [float(row["challenger_failed"])], [0.0]
+            outcomes, baseline = [float(row["challenger_failed"])], [0.0]
         elif share == 0:
-            found, beside = _outcomes(test, row, ours), _outcomes(test, row, theirs)
+            outcomes, baseline = _outcomes(test, row, ours), _outcomes(test, row, theirs)
         else:
-            found, beside = _outcomes(test, row, ours), None
-        if found is None or (share == 0 and test in ("latency", "figure")):
+            outcomes, baseline = _outcomes(test, row, ours), None
+        if outcomes is None or (share == 0 and test in ("latency", "figure")):
             continue
-        for claim, z in enumerate(found):
+        for claim, z in enumerate(outcomes):
             if share == 0:
-                assert beside is not None
-                paid = (z - beside[claim] - margin) / (most + margin)
+                assert baseline is not None
+                paid = (z - baseline[claim] - margin) / (most + margin)
             else:
                 m = totals[0][claim] / (counted[0] + 1)
                 paid = (drawn - share) * (z - margin * drawn - m) / max((1 - share) * (margin + m), share * (most - m))
             wealth[claim] = [has * (1 + float(stake) * paid) for has, stake in zip(wealth[claim], STAKES, strict=True)]
-        for claim, z in enumerate(found):
+        for claim, z in enumerate(outcomes):
             if share == 0:
-                assert beside is not None
-                totals[0][claim] += beside[claim]
+                assert baseline is not None
+                totals[0][claim] += baseline[claim]
                 totals[1][claim] += z
             else:
                 totals[int(drawn)][claim] += z
@@ -110,11 +110,11 @@ def _slow(test: str, rows: list[dict[str, Any]], share: float) -> tuple[list[lis
 def test_the_state_is_what_a_plain_loop_over_rows_finds(seed: int, share: float) -> None:
     chunk = _rows(seed, 120, share)
     state = look(CANARY, _fresh(), chunk, share=share)
-    for test, found in state.wealth.items():
+    for test, evidence in state.wealth.items():
         wealth, totals, counted = _slow(test, chunk.to_dicts(), share)
-        assert np.exp(found.logs) == pytest.approx(np.array(wealth), rel=1e-6), test
-        assert found.totals == pytest.approx(np.array(totals)), test
-        assert found.rows.tolist() == counted, test
+        assert np.exp(evidence.logs) == pytest.approx(np.array(wealth), rel=1e-6), test
+        assert evidence.totals == pytest.approx(np.array(totals)), test
+        assert evidence.rows.tolist() == counted, test
 
 
 @given(cuts=st.lists(st.integers(0, 150), max_size=4), seed=st.integers(0, 99), share=st.sampled_from([0.0, 0.05, 0.5]))
@@ -132,7 +132,7 @@ def test_chunks_and_a_restart_between_them_change_nothing(cuts: list[int], seed:
         assert chunked.wealth[test].totals == pytest.approx(one.totals)
 
 
-def test_what_is_kept_is_read_again_to_the_last_bit() -> None:
+def test_stored_evidence_is_read_back_to_the_last_bit() -> None:
     state = look(CANARY, _fresh().entering(0.5, datetime(2013, 6, 2, tzinfo=UTC)), _rows(1, 500, 0.5), share=0.5)
     assert RolloutState.from_json(state.to_json()).to_json() == state.to_json()
 
@@ -189,12 +189,12 @@ def test_a_client_that_repeats_itself_is_one_draw_and_would_otherwise_alarm() ->
     for trial in range(200):
         rng = np.random.default_rng(trial)
         clients, theirs = rng.integers(20, size=1500), rng.random(20) < 0.25
-        told = traffic(rng, 1500, share=0.25, harm=Harm()).with_columns(
+        answers = traffic(rng, 1500, share=0.25, harm=Harm()).with_columns(
             arm=pl.Series(np.where(theirs[clients], "challenger", "champion")), challenger_failed=pl.lit(False),
             model_ms=pl.Series(np.where(clients == 0, 99.0, 1.0)),
         )  # fmt: skip
         for how, units in (("one draw", clients), ("many", np.arange(1500))):
-            state = add_answers(canary, _fresh(canary), told.with_columns(unit=pl.Series(units)), task=TASK, share=0.25)
+            state = add_answers(canary, _fresh(canary), answers.with_columns(unit=pl.Series(units)), task=TASK, share=0.25)
             alarms[how] += state.wealth["latency"].peak >= needed(0.01)
     assert alarms["one draw"] <= 6
     assert alarms["many"] >= 30
@@ -202,18 +202,18 @@ def test_a_client_that_repeats_itself_is_one_draw_and_would_otherwise_alarm() ->
 
 def test_latency_and_the_business_are_not_compared_in_the_shadow() -> None:
     state = look(CANARY, _fresh(), _rows(3, 400, 0.0), share=0.0)
-    assert {test for test, found in state.wealth.items() if found.rows.any()} == {"errors", "score", "quality"}
+    assert {test for test, wealth in state.wealth.items() if wealth.rows.any()} == {"errors", "score", "quality"}
 
 
 def test_a_figure_that_is_better_when_higher_is_bad_when_low() -> None:
     rows = _rows(3, 400, 0.5).with_columns(late=pl.lit(1), cost=pl.when(pl.col("arm") == "challenger").then(9.0).otherwise(1.0))
-    found = {}
+    figure_wealth = {}
     for higher in (True, False):
         figure = COST.but(higher_is_better=higher)
         canary = CANARY.but(rollback=CANARY.rollback.but(figure=figure))
-        found[higher] = add_outcomes(canary, _fresh(canary), rows, task=TASK, share=0.5, label="late").wealth["figure"]
-    assert found[False].peak > needed(0.001) > found[True].peak
-    assert (found[True].totals + found[False].totals).sum() == pytest.approx(found[True].rows.sum())
+        figure_wealth[higher] = add_outcomes(canary, _fresh(canary), rows, task=TASK, share=0.5, label="late").wealth["figure"]
+    assert figure_wealth[False].peak > needed(0.001) > figure_wealth[True].peak
+    assert (figure_wealth[True].totals + figure_wealth[False].totals).sum() == pytest.approx(figure_wealth[True].rows.sum())
 
 
 def test_the_edges_are_the_quartiles_of_the_champion_and_the_threshold() -> None:

@@ -1,4 +1,4 @@
-"""After a rollback by a person nothing is trained or rolled out by itself, until a person decides again."""
+"""After a rollback by a person nothing is trained or rolled out automatically until a person decides again."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +14,14 @@ from tests.rollout.test_rollout_races import Line
 def line(tmp_path: Path) -> Line:
     """Ana has rolled version 3 back, and version 4 was blessed since."""
     line = Line(tmp_path, risk="high")
-    line.promotions.roll_back(by_hand=True, **line.said(reason="Newark is slow."))
+    line.promotions.roll_back(by_hand=True, **line.attribution(reason="Newark is slow."))
     line.bless(4)
     return line
 
 
 def test_no_rollout_starts_and_the_message_names_who_why_and_what_to_do(line: Line) -> None:
     line.ledger.append("flight_delay", "approval", {"version": 99}, by="ana", at=line.now())  # not of this use case's versions
-    line.promotions.roll_back(by_hand=True, **line.said(reason="Newark is slow."))
+    line.promotions.roll_back(by_hand=True, **line.attribution(reason="Newark is slow."))
     with line.unchanged():
         message = line.look().message
     assert message.startswith("Held since ana rolled back version 2 on 2013-07-01 12:")
@@ -55,7 +55,7 @@ def test_once_it_is_handed_over_the_waiting_version_starts(line: Line) -> None:
 
 def test_a_rollback_by_the_rollout_itself_holds_nothing_up(tmp_path: Path) -> None:
     line = Line(tmp_path)
-    line.promotions.roll_back(**line.said(by="the rollout sensor"))
+    line.promotions.roll_back(**line.attribution(by="the rollout sensor"))
     line.bless(4)
     assert not line.state().hold and line.look().plan.rollout == "shadow: version 4"
 

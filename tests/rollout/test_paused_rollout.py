@@ -1,4 +1,4 @@
-"""During a pause no rollout starts or goes on by itself, and a bad challenger is rolled back nevertheless."""
+"""During a pause no rollout starts or advances, and a bad challenger is still rolled back."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ def line(tmp_path: Path) -> Line:
     return line
 
 
-def test_no_step_is_taken_until_it_ends(line: Line) -> None:
+def test_no_step_is_taken_until_the_pause_ends(line: Line) -> None:
     line.score()
     with line.unchanged():
         assert "Paused by ana until" in line.look().message
@@ -26,8 +26,8 @@ def test_no_step_is_taken_until_it_ends(line: Line) -> None:
     assert line.look().plan.rollout == "canary: 50% to version 3"
 
 
-def test_no_rollout_starts(line: Line) -> None:
-    line.promotions.roll_back(**line.said())
+def test_no_rollout_starts_during_a_pause(line: Line) -> None:
+    line.promotions.roll_back(**line.attribution())
     line.bless(4)
     with line.unchanged():
         assert line.look().message.startswith("Paused by ana until")
@@ -40,5 +40,5 @@ def test_a_rollout_is_rolled_back(line: Line) -> None:
 
 
 def test_a_person_rolls_back_and_promotes(line: Line) -> None:
-    line.promotions.roll_back(**line.said())
+    line.promotions.roll_back(**line.attribution())
     assert line.promote(3).champion == 3

@@ -62,7 +62,7 @@ class Restored:
 def restored(tmp_path: Path, request: pytest.FixtureRequest) -> Restored:
     """Version NEW runs under the plan number that OLD had, which failed in every call; its evidence is kept aside."""
     line, ledger, backup = Line(tmp_path), tmp_path / "ledger.db", tmp_path / "backup.db"
-    line.promotions.roll_back(**line.said())
+    line.promotions.roll_back(**line.attribution())
     shutil.copy(ledger, backup)
     plans = list[Plan]()
     for version in (OLD, NEW):

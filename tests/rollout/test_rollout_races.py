@@ -1,4 +1,4 @@
-"""A look at a rollout beside which others act: what it decided on what it saw is not done on what is there since."""
+"""Concurrent changes during a look at a rollout: a decision on an old state is not applied to a new one."""
 
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ QUICK = Canary(shadow_rows=1, steps=(0.5, 1.0), step_rows=1)
 
 
 class Line(ModelLine):
-    """Versions 1 and 2 answered, and version 3 is in the shadow of version 2."""
+    """Versions 1 and 2 were champions, and version 3 is in the shadow of version 2."""
 
     def __init__(self, root: Path, *, risk: str = "medium") -> None:
         super().__init__(root, risk=risk)
         self.use_case: UseCase = self.use_case.model_copy(update={"rollout": QUICK})
         self.promotions = Promotions(self.use_case, self.ledger, self.deployment, self.keys)
         home = Home(root)
-        self.log, self.shadow_log = (PredictionLog(each, self.use_case) for each in (home.prediction_log, home.shadow_log))
+        self.log, self.shadow_log = (PredictionLog(folder, self.use_case) for folder in (home.prediction_log, home.shadow_log))
         self.rollouts = Rollouts(self.promotions, self.log, self.shadow_log, DeltaTables(home.tables), home.rollouts)
         self.bless(1, 2)
         if risk == "high":
@@ -42,7 +42,7 @@ class Line(ModelLine):
         return self.rollouts.advance(by="the sensor", at=self.now(), why="a test")
 
     def score(self) -> None:
-        """One more request, which the shadow was asked too: enough to go on."""
+        """One more request that the shadow answered too: enough to go on."""
         now, plan = self.now(), self.state().plan
         assert plan
         version = plan.shadow or 3
@@ -55,7 +55,7 @@ class Line(ModelLine):
 
     def go_back_meanwhile(self) -> None:
         """A person is quicker, after the look has read the ledger."""
-        self.ledger.before = lambda: self.promotions.roll_back(**self.said(by="bob"))
+        self.ledger.before = lambda: self.promotions.roll_back(**self.attribution(by="bob"))
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_blessing_and_a_refusal_are_recorded_whatever_others_write_meanwhile(t
     assert trial.kinds()[-4:] == ["refusal", "blessing", "refusal", "refusal"] and 3 in trial.state().refusals
 
 
-def test_two_who_take_the_same_trial_back_do_not_take_the_champion_back_too(trial: Line):
+def test_two_rollbacks_of_the_same_challenger_do_not_roll_back_the_champion_too(trial: Line):
     trial.go_back_meanwhile()
     with pytest.raises(ConcurrentWrite, match="rollback by bob"):
         trial.rollouts.advance(by="the sensor", at=trial.now() + QUICK.give_up_after, why="a test")
@@ -78,7 +78,7 @@ def test_two_who_take_the_same_trial_back_do_not_take_the_champion_back_too(tria
     assert plan and plan.champion == 2 and trial.kinds()[-2:] == ["plan", "rollback"]
 
 
-def test_what_a_person_took_back_does_not_step_on(trial: Line):
+def test_a_challenger_that_a_person_rolled_back_does_not_advance(trial: Line):
     trial.score()
     trial.go_back_meanwhile()
     with pytest.raises(ConcurrentWrite, match="rollback by bob"):
@@ -94,7 +94,7 @@ def test_a_challenger_that_was_refused_is_rolled_back_instead_of_advanced(trial:
     assert trial.kinds()[-1] == "rollback" and trial.look().plan is None
 
 
-def test_a_trial_whose_approval_expired_stays_where_it_is_until_it_is_approved_again(tmp_path: Path):
+def test_a_rollout_whose_approval_expired_stays_at_its_step_until_it_is_approved_again(tmp_path: Path):
     trial = Line(tmp_path, risk="high")
     trial.score()
     trial.bless(3, evaluation_digest="f" * 64)
