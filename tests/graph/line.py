@@ -22,7 +22,7 @@ Day = dt.date | int  # a number counts from the first declared day
 
 
 class Line:
-    """`use_case` can be declared anew between two runs."""
+    """`use_case` can be replaced by another declaration between two runs."""
 
     def __init__(self, environment: Environment, use_case: UseCase, instance: dg.DagsterInstance) -> None:
         self.environment, self.instance, self.home = environment, instance, environment.home.root
@@ -47,7 +47,7 @@ class Line:
         return self.job.execute_in_process(asset_selection=keys, instance=self.instance, tags=tags, raise_on_error=False)
 
     def stages(self, *tables: str) -> list[names.AssetPath]:
-        """From the landed file to the validated table and its quarantine."""
+        """The assets from the landed file to the validated table and its quarantine."""
         return [stage(self.use_case.name, table) for table in tables for stage in STAGES]
 
     def ingest(self, table: str, first: Day, last: Day | None = None) -> dg.ExecuteInProcessResult:
@@ -62,7 +62,7 @@ ON_ANY_PORT = {"MLOPS_SERVICE_URL": "http://127.0.0.1:0"}
 
 
 def variables(home: Path) -> dict[str, str]:
-    """Without a server: another program may answer at the default address."""
+    """Without a server: another program may listen at the default address."""
     return {"MLOPS_ENV": "test", "MLOPS_HOME": str(home), "MLOPS_SERVICE_URL": "http://127.0.0.1:9"}
 
 

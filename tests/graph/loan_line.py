@@ -29,7 +29,7 @@ def moment(day: int, hours: float = 10) -> dt.datetime:
 
 
 def payments(day: int, *paid: tuple[str, float]) -> pl.DataFrame:
-    """Of one day, one payment an hour."""
+    """The payments of one day, one an hour."""
     rows = [(customer, moment(day, 10 + number), euros) for number, (customer, euros) in enumerate(paid)]
     return pl.DataFrame(rows, schema=PAYMENT, orient="row")
 

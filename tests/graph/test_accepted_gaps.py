@@ -1,4 +1,4 @@
-"""A day on which nothing came: a person accepts the gap, and what looks back on it goes on; a late file ends it."""
+"""A day without a file: a person accepts the gap, and the assets that look back on it continue; a late file ends it."""
 
 import datetime as dt
 from collections.abc import Iterator

@@ -94,7 +94,7 @@ def test_a_new_symptom_is_another_cause_and_one_that_comes_back_is_not(watch: Wa
 
 
 @pytest.mark.slow
-def test_what_an_address_does_not_take_is_sent_later_in_order_and_no_other_address_waits(watch: Watch) -> None:
+def test_an_undelivered_alert_is_sent_later_in_order_and_no_other_address_waits(watch: Watch) -> None:
     watch.addresses += f" json://127.0.0.1:{watch.inbox.web_port}1/x"  # where nobody answers
     watch.inbox.is_down = True
     watch.judge("drift", Drift.CHECK)

@@ -1,4 +1,4 @@
-"""One landed file that is broken, deleted or replaced while a run goes on: it concerns its own day alone."""
+"""One landed file that is broken, deleted or replaced during a run: it affects its own day alone."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +41,7 @@ def path_of(line: LoanLine, day: int = DAY) -> Path:
 
 
 def paid(line: LoanLine) -> dict[int, list[float]]:
-    """What is used of each day."""
+    """The accepted payments of each day."""
     by_day = line.validated("payments").group_by("day").agg(pl.col("paid").sort())
     return {(day - day_of(0)).days: euros for day, euros in by_day.sort("day").iter_rows()}
 
@@ -70,7 +70,7 @@ def test_the_other_days_of_a_run_are_written_and_the_broken_one_is_named(line: L
 
 
 @broken
-def test_what_was_accepted_of_a_day_stays_until_it_is_corrected(line: LoanLine, spoil: Any, problem: str) -> None:
+def test_accepted_rows_of_a_day_stay_until_the_day_is_corrected(line: LoanLine, spoil: Any, problem: str) -> None:
     assert ingest(line) == {} and paid(line) == SOUND
     spoil(path_of(line))
     assert problem in ingest(line)[BAD_SHARE] and paid(line) == SOUND

@@ -1,4 +1,4 @@
-"""A contract changes in the life of a line: files, tables and features of both ages go on through the real graph."""
+"""A contract changes in the life of a line: files, tables and features of both ages work in the real graph."""
 
 import datetime as dt
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The grain of a table changes over a home that has its data: nothing is mixed, one line says so, and two ways lead on."""
+"""The grain of a table changes over a home that has its data: nothing is mixed, one message reports it, and there are two ways to continue."""
 
 import datetime as dt
 from pathlib import Path

@@ -25,8 +25,8 @@ def test_every_asset_says_whose_it_is_and_what_it_is(spec: dg.AssetSpec) -> None
     assert list(spec.owners) == [USE_CASE.owner]
     assert spec.kinds
     assert spec.tags["mlops/stage"]
-    said = spec.description or ""
-    assert said[:1].isupper() and said.endswith(".") and "\n" not in said and len(said) > 20
+    description = spec.description or ""
+    assert description[:1].isupper() and description.endswith(".") and "\n" not in description and len(description) > 20
 
 
 @pytest.mark.parametrize("table", [contract.table for contract in USE_CASE.contracts])
@@ -59,8 +59,7 @@ def test_node_names_are_unique_and_tables_keep_their_folders() -> None:
     assert names.table_tag(names.stage("shop", "training_set")) == "table.training_set"
 
 
-def test_the_line_is_whole() -> None:
-    """Every stage of the declared line stands in the graph, and none besides."""
+def test_the_graph_has_every_stage_of_the_line_and_no_other() -> None:
     tables = [contract.table for contract in USE_CASE.contracts]
     views = [view.name for view in USE_CASE.features.views]
     stages = (
@@ -92,7 +91,9 @@ def test_a_second_use_case_shares_no_name_with_the_first() -> None:
     assert not set(specs_of(second)) & set(SPECS)
     first, other = build_use_case(USE_CASE), build_use_case(second)
     for kind in ("jobs", "sensors", "schedules"):
-        assert not {each.name for each in getattr(first, kind) or ()} & {each.name for each in getattr(other, kind) or ()}
+        assert not {definition.name for definition in getattr(first, kind) or ()} & {
+            definition.name for definition in getattr(other, kind) or ()
+        }
 
 
 def test_code_versions_follow_the_declaration() -> None:

@@ -16,7 +16,7 @@ CATALOG = names.stage("flight_delay", "feature_catalog")
 
 
 def carry_weather(platform: Line, january: list[Any]) -> None:
-    land(platform, [each for each in january if each.table == "weather"])
+    land(platform, [delivery for delivery in january if delivery.table == "weather"])
     assert platform.ingest("weather", FIRST, LAST).success
     filled = platform.run(names.feature("flight_delay", "origin_weather"), first=FIRST + dt.timedelta(days=1), last=LAST)
     assert filled.success, failure(filled)
@@ -39,11 +39,11 @@ def printed(home: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str
 
 def test_the_page_and_the_terminal_show_the_same(platform: Line, january: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     carry_weather(platform, january)
-    found = materialized(platform)
-    page = Path(found["page"])
+    metadata = materialized(platform)
+    page = Path(metadata["page"])
     assert page == platform.home / "reports" / "flight_delay" / "features.html"
-    rows = {record.data["name"]: record.data for record in found["catalog"].records}
-    assert found["summary"].startswith(f"{len(rows)} features in 7 views, 0 read by no model. No version serves yet")
+    rows = {record.data["name"]: record.data for record in metadata["catalog"].records}
+    assert metadata["summary"].startswith(f"{len(rows)} features in 7 views, 0 read by no model. No version serves yet")
     assert rows["temp"]["newest"].startswith("2013-01-06 23:00")
     assert (rows["temp"]["rows"], rows["seats"]["rows"]) == (
         len(platform.rows(names.feature("flight_delay", "origin_weather"))),
@@ -59,7 +59,7 @@ def test_the_page_and_the_terminal_show_the_same(platform: Line, january: list[A
 
 
 def test_a_feature_table_shows_its_schema_and_the_columns_it_is_computed_from(platform: Line, january: list[Any]) -> None:
-    land(platform, [each for each in january if each.table == "weather"])
+    land(platform, [delivery for delivery in january if delivery.table == "weather"])
     assert platform.ingest("weather", FIRST, LAST).success
     path = names.feature("flight_delay", "origin_weather")
     result = platform.run(path, first=FIRST + dt.timedelta(days=1), last=LAST)

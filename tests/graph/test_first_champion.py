@@ -1,4 +1,4 @@
-"""What ends the way of a use case to its first champion, on a real home and event log."""
+"""What prevents a use case from getting its first champion, on a real home and event log."""
 
 import time
 from collections.abc import Generator

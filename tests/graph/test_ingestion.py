@@ -15,7 +15,7 @@ VALIDATED, QUARANTINE = names.validated("flight_delay", "schedule"), names.quara
 
 
 def of(january: list[Any], table: str, day: dt.date = FIRST) -> Any:
-    return next(each for each in january if each.table == table and each.partition == day)
+    return next(delivery for delivery in january if delivery.table == table and delivery.partition == day)
 
 
 def land_schedule(platform: Line, rows: pl.DataFrame) -> None:
@@ -38,7 +38,7 @@ def test_a_sound_day_passes_whole(platform: Line, january: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "said"),
+    ("column", "value", "reason"),
     [
         ("distance", "-5", "distance"),
         ("sched_dep", "2013-01-02T25:10:00Z", "is not a datetime"),
@@ -46,7 +46,7 @@ def test_a_sound_day_passes_whole(platform: Line, january: list[Any]) -> None:
     ],
 )
 def test_one_bad_row_goes_to_quarantine_and_the_rest_goes_on(
-    platform: Line, january: list[Any], column: str, value: str, said: str
+    platform: Line, january: list[Any], column: str, value: str, reason: str
 ) -> None:
     rows = of(january, "schedule").rows
     land_schedule(platform, rows)
@@ -57,7 +57,7 @@ def test_one_bad_row_goes_to_quarantine_and_the_rest_goes_on(
     assert platform.ingest("schedule", FIRST).success
     quarantined = platform.rows(QUARANTINE)
     assert len(quarantined) == 1
-    assert said in str(quarantined["reasons"].to_list())
+    assert reason in str(quarantined["reasons"].to_list())
     assert len(platform.rows(VALIDATED)) == len(rows) - 1
 
 
@@ -81,10 +81,11 @@ def test_a_day_with_too_many_bad_rows_is_not_used(platform: Line, january: list[
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [(lambda text: b"", "empty"), (lambda text: text.replace(b"tailnum", b"tail_number", 1), "tail_number")]
+    ("change", "message"),
+    [(lambda text: b"", "empty"), (lambda text: text.replace(b"tailnum", b"tail_number", 1), "tail_number")],
 )
 def test_an_unreadable_file_is_a_refused_day_with_its_name_and_the_remedy(
-    platform: Line, january: list[Any], change: Any, said: str
+    platform: Line, january: list[Any], change: Any, message: str
 ) -> None:
     land_schedule(platform, of(january, "schedule").rows)
     sound = platform.landing.path("flight_delay", "schedule", FIRST).read_bytes()
@@ -93,17 +94,17 @@ def test_an_unreadable_file_is_a_refused_day_with_its_name_and_the_remedy(
     land_text(platform, change(sound))
     result = platform.ingest("schedule", FIRST)
     problem = failed_checks(result)[BAD_SHARE]
-    assert result.success and "2013-01-02.csv" in problem and said in problem
+    assert result.success and "2013-01-02.csv" in problem and message in problem
     assert len(platform.rows(VALIDATED)) == before, "what had been validated before stays"
     (reason,) = platform.rows(QUARANTINE)["reasons"]
-    assert said in reason
+    assert message in reason
 
 
 def test_an_unreadable_file_holds_up_no_other_day_of_its_run(platform: Line, january: list[Any]) -> None:
-    land(platform, [each for each in january if each.table == "schedule"])
+    land(platform, [delivery for delivery in january if delivery.table == "schedule"])
     land_text(platform, b"")
     assert platform.ingest("schedule", FIRST - dt.timedelta(days=1), LAST).success
-    landed = {each.partition for each in january if each.table == "schedule" and each.partition <= LAST}
+    landed = {delivery.partition for delivery in january if delivery.table == "schedule" and delivery.partition <= LAST}
     assert {*platform.rows(VALIDATED)["day"]} == landed - {FIRST}
 
 
@@ -118,7 +119,7 @@ def test_a_truncated_file_loses_only_its_last_line_to_quarantine(platform: Line,
 
 
 def test_a_day_that_lands_twice_is_there_once(platform: Line, january: list[Any]) -> None:
-    land(platform, [each for each in january if each.table == "schedule"])
+    land(platform, [delivery for delivery in january if delivery.table == "schedule"])
     assert platform.ingest("schedule", first=FIRST, last=LAST).success
     whole = platform.rows(VALIDATED).sort(pl.all())
     land_schedule(platform, of(january, "schedule").rows)
@@ -133,7 +134,7 @@ def test_a_missing_day_names_the_file_that_is_awaited(platform: Line) -> None:
 
 
 def test_one_run_over_many_days_equals_one_run_a_day(platform: Line, january: list[Any]) -> None:
-    land(platform, [each for each in january if each.table == "weather"])
+    land(platform, [delivery for delivery in january if delivery.table == "weather"])
     path = names.validated("flight_delay", "weather")
     assert platform.ingest("weather", first=FIRST, last=LAST).success
     at_once = platform.rows(path).sort(pl.all())

@@ -74,10 +74,10 @@ class Watched(LoanLine):
         models.promote(1)
 
     def answer(self, days: range) -> None:
-        """As the service would have, in the evening of each day."""
+        """Logs the answers that the service would have given in the evening of each day."""
         sent = self.validated("applications").filter(pl.col("applied_at").is_between(moment(days[0], 0), moment(days[-1] + 1, 0)))
-        asked = entity_rows(LINE.features, sent.lazy().select(*LINE.features.request)).collect()
-        looked_up = self.store().historical(asked)
+        request = entity_rows(LINE.features, sent.lazy().select(*LINE.features.request)).collect()
+        looked_up = self.store().historical(request)
         paid_at = self.validated("payments").select("customer", at="paid_at").sort("at")
         at = looked_up.sort("event_timestamp").join_asof(
             paid_at, left_on="event_timestamp", right_on="at", by="customer", check_sortedness=False
@@ -135,10 +135,12 @@ def test_amounts_in_cents_are_named_in_the_asset_the_status_and_the_alert(line: 
     assert line.watch(14) == {"verdict": "Nothing to investigate: no monitor is in alarm."}
     line.live(range(15, LAST + 1), factor=100.0)
     line.answer(range(15, LAST + 1))
-    found = line.watch(LAST)
-    assert found["verdict"].startswith("Very likely: schema or unit change in predictions.amount, since 2024-03-16 18:00 UTC. ")
-    assert "100 times the earlier ones: hundreds, such as cents" in found["verdict"] and "amount" in found["pictures"]
-    (first, *_) = (record.data for record in found["causes"].records)
+    metadata = line.watch(LAST)
+    assert metadata["verdict"].startswith(
+        "Very likely: schema or unit change in predictions.amount, since 2024-03-16 18:00 UTC. "
+    )
+    assert "100 times the earlier ones: hundreds, such as cents" in metadata["verdict"] and "amount" in metadata["pictures"]
+    (first, *_) = (record.data for record in metadata["causes"].records)
     assert (first["cause"], first["where"]) == ("schema or unit change", "predictions.amount")
     brief = "Cause, very likely: schema or unit change in predictions.amount, since 2024-03-16 18:00 UTC."
     assert brief in line.alert()
@@ -149,10 +151,10 @@ def test_amounts_in_cents_are_named_in_the_asset_the_status_and_the_alert(line: 
 def test_files_that_do_not_come_are_the_cause_of_old_answers(line: Watched) -> None:
     line.live(range(TRAINED, LAST + 1), paying=range(15))
     line.answer(range(TRAINED, LAST + 1))
-    found = line.watch(LAST)
-    assert found["monitors"] == ["data_age"]
-    assert found["verdict"].startswith("Very likely: broken or late partition in landed_payments 2024-03-16, since 2024-03-16")
-    assert "mlops waive loans payments 2024-03-16" in found["verdict"]
+    metadata = line.watch(LAST)
+    assert metadata["monitors"] == ["data_age"]
+    assert metadata["verdict"].startswith("Very likely: broken or late partition in landed_payments 2024-03-16, since 2024-03-16")
+    assert "mlops waive loans payments 2024-03-16" in metadata["verdict"]
 
 
 def test_another_transform_is_the_cause_of_drift_in_what_it_computes(line: Watched) -> None:
@@ -161,10 +163,10 @@ def test_another_transform_is_the_cause_of_drift_in_what_it_computes(line: Watch
     line.declare(LINE.but(features=LINE.features.but(views=(VIEW.but(transform=in_cents),))))
     line.live(range(13, LAST + 1))
     line.answer(range(13, LAST + 1))
-    found = line.watch(LAST)
-    assert found["monitors"] == ["drift"]
-    assert found["verdict"].startswith("Very likely: changed transform in features_last_payment, since ")
-    assert "last_paid (100%)" in found["verdict"]
+    metadata = line.watch(LAST)
+    assert metadata["monitors"] == ["drift"]
+    assert metadata["verdict"].startswith("Very likely: changed transform in features_last_payment, since ")
+    assert "last_paid (100%)" in metadata["verdict"]
 
 
 def in_cents(tables: Any, start: dt.datetime, end: dt.datetime) -> pl.LazyFrame:

@@ -114,7 +114,7 @@ def test_promote_puts_a_blessed_version_in_force_and_says_so(tmp_path: Path, ins
         ("waive", {"table": "applications", "partition": "2024-02-29", "why": "a strike"}, "applications 2024-02-29 has no file; declared: 2024-03-01 to"),
     ],
 )  # fmt: skip
-def test_what_is_not_possible_ends_the_run_with_one_sentence_and_changes_nothing(
+def test_an_impossible_action_ends_the_run_with_one_sentence_and_changes_nothing(
     tmp_path: Path, instance: dg.DagsterInstance, job: str, config: dict[str, Any], message: str
 ):
     line = ModelLine(Home(tmp_path).root, name=PLAIN.name)

@@ -50,7 +50,7 @@ def train(line: LoanLine) -> None:
 
 
 def answer(line: LoanLine, probability: pl.Expr) -> None:
-    """Every loan of the days after the training, as the service would have."""
+    """Answers every loan of the days after the training, as the service would."""
     rows = line.validated("applications").filter(pl.col("applied_at") >= moment(TRAINED, 0))
     log = PredictionLog(line.environment.home.prediction_log, LINE)
     at = pl.col("applied_at")

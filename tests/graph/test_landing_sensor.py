@@ -1,4 +1,4 @@
-"""The landing sensor with entries that cannot be read: an alarm on their own table, and every other file goes on."""
+"""The landing sensor with entries that cannot be read: an alarm on their own table, and every other file is processed."""
 
 import datetime as dt
 import os
@@ -58,8 +58,8 @@ class Sensed:
 def line(tmp_path: Path, january: list[Any]) -> Iterator[Sensed]:
     with dg.DagsterInstance.ephemeral() as instance:
         line = Sensed(tmp_path, instance)
-        for each in january:
-            line.landing.put(USE_CASE.name, each.table, day=each.partition, rows=each.rows)
+        for delivery in january:
+            line.landing.put(USE_CASE.name, delivery.table, day=delivery.partition, rows=delivery.rows)
         yield line
 
 
@@ -123,11 +123,11 @@ def test_a_folder_with_nearly_the_right_name_is_an_alarm_until_it_is_renamed(
     folder.mkdir(parents=True)
     (folder / "2013-02-01.csv").write_bytes(b"")
     line.tick()
-    meant, found = ("weather", wrong) if table == "weather" else ("flight_delay", "flight_delays")
+    meant, wrong_folder = ("weather", wrong) if table == "weather" else ("flight_delay", "flight_delays")
     assert f"so nothing in it is read. Is it {meant}? Rename it." in line.alarm(table).description
-    assert line.alarm(table).description.startswith(f"{found}/ is the folder of no ")
+    assert line.alarm(table).description.startswith(f"{wrong_folder}/ is the folder of no ")
     assert (line.tick(), line.reported()) == (0, len(january))
-    (line.landing.root / found).rename(line.landing.root / "archive")
+    (line.landing.root / wrong_folder).rename(line.landing.root / "archive")
     assert line.tick() == 1 and line.alarm(table).passed
 
 

@@ -56,7 +56,7 @@ def declared(ours: FeatureView) -> UseCase:
 
 
 def arrivals(moments: list[dt.datetime]) -> pl.DataFrame:
-    """One aircraft; every delay is a power of two, so that a sum tells which rows are in it."""
+    """One aircraft; every delay is a power of two, so that a sum identifies the rows in it."""
     rows = [
         {
             "carrier": "UA", "flight": number + 1, "tailnum": "N1", "origin": "EWR", "dest": "IAH", "sched_dep": moment - 3 * HOUR,
@@ -121,9 +121,9 @@ def store(tmp_path: Path) -> FeatureStore:
 
 def online(store: FeatureStore, at: dt.datetime) -> float:
     flight = {"origin": "EWR", "dest": "IAH", "carrier": "UA", "tailnum": "N1"}
-    found = lookup(store, pl.DataFrame([flight]).with_columns(event_timestamp=pl.lit(at).cast(pl.Datetime("us", "UTC"))))
-    assert found["features_from"].item() == "online"
-    return found["tail_last_arr_delay"].item()
+    answer = lookup(store, pl.DataFrame([flight]).with_columns(event_timestamp=pl.lit(at).cast(pl.Datetime("us", "UTC"))))
+    assert answer["features_from"].item() == "online"
+    return answer["tail_last_arr_delay"].item()
 
 
 def push(use_case: UseCase, rows: pl.DataFrame, store: FeatureStore, tables: DeltaTables, folder: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_home_without_a_platform_of_its_own_has_nothing_to_show(tmp_path: Path
     assert not home.root.exists()
 
 
-def test_a_daemon_without_a_heartbeat_is_named_with_what_stands_still(trigger: Trigger):
+def test_a_daemon_without_a_heartbeat_is_named_with_what_has_stopped(trigger: Trigger):
     assert lines(trigger)[0] == f"daemon: no heartbeat yet: {STOPPED}"
     ended = datetime.now(UTC) - timedelta(minutes=3)
     beat(trigger, ended)

@@ -44,9 +44,9 @@ class Sensor:
 
     def source(self) -> list[str]:
         """Where a lookup finds the newest payment of a customer."""
-        found = self.store.open(LOANS.features.service).look_up({"customer": ["c1"], "event_timestamp": [moment(2)]})
-        assert found.features["last_paid"] == [11.0]
-        return found.features_from
+        result = self.store.open(LOANS.features.service).look_up({"customer": ["c1"], "event_timestamp": [moment(2)]})
+        assert result.features["last_paid"] == [11.0]
+        return result.features_from
 
 
 def test_an_emptied_redis_is_filled_by_one_run(line: LoanLine, redis_server: RedisServer) -> None:

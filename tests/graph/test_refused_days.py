@@ -1,4 +1,4 @@
-"""A day whose checks fail reaches no reader, whoever runs it, until it is delivered again and passes, or is waived."""
+"""A day whose checks fail reaches no reader, however its run was started, until it is delivered again and passes, or is waived."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -46,7 +46,7 @@ def test_a_lack_of_data_begins_once_and_fails_the_check_after_the_declared_time(
     assert str(event.asset_materialization.metadata["verdict"].value).startswith("not enough data: ")
 
 
-def test_it_is_no_reason_to_train(line: Line) -> None:
+def test_a_lack_of_data_is_no_reason_to_train(line: Line) -> None:
     watch(line)
     assert not watch(line).passed
     assert "on_drift: no alarm of drift." in TrainingLine(line.environment.home, line.instance, LINE).why_not()
@@ -98,9 +98,9 @@ def test_health_ends_in_the_check_itself_when_nothing_has_been_served_for_a_wind
         row |= {"feature_age_s": {VIEW.name: 60.0}}
         log.append([row | {"prediction_id": f"p{number}"} for number in range(10)])
         assert line.run(names.stage(LOANS.name, "predictions")).success
-        found = list[str]()
+        verdicts = list[str]()
         for days in (0, 29, 31):
             tags = {AS_OF: (now + timedelta(days=days, seconds=60)).isoformat()}
             result = line.job.execute_in_process(asset_selection=[dg.AssetKey(key)], instance=line.instance, tags=tags)
-            found += [str(check.metadata["verdict"].value) for check in result.get_asset_check_evaluations()]
-    assert found == ["healthy", "healthy", "not enough data"]
+            verdicts += [str(check.metadata["verdict"].value) for check in result.get_asset_check_evaluations()]
+    assert verdicts == ["healthy", "healthy", "not enough data"]

@@ -45,7 +45,7 @@ def views() -> list[names.AssetPath]:
 
 
 def tables() -> list[names.AssetPath]:
-    return [name(LINE.name, each.table) for each in LINE.sources for name in (names.raw, names.validated, names.quarantine)]
+    return [name(LINE.name, source.table) for source in LINE.sources for name in (names.raw, names.validated, names.quarantine)]
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +71,9 @@ def answers(line: Line, environment: Environment) -> pl.DataFrame:
     """What the service would have logged on the last evening, and on the next morning, of which nothing has landed yet."""
     store = FeatureStore(environment.home, service=LINE.features.service)
     flights = line.tables.scan(names.validated(LINE.name, "schedule")).select(*LINE.features.request)
-    asked = entity_rows(LINE.features, flights).collect().sort("event_timestamp")
-    asked = asked.filter(pl.col("event_timestamp") < MORNING).tail(ANSWERS)
-    return lookup(store, asked).with_columns(
+    requests = entity_rows(LINE.features, flights).collect().sort("event_timestamp")
+    requests = requests.filter(pl.col("event_timestamp") < MORNING).tail(ANSWERS)
+    return lookup(store, requests).with_columns(
         prediction_id=pl.format("p{}", pl.int_range(pl.len())),
         answered_at=pl.lit(dt.datetime.now(dt.UTC)),  # a replay
         trace_id=pl.lit("t1"),
@@ -92,7 +92,7 @@ def answers(line: Line, environment: Environment) -> pl.DataFrame:
 
 
 def watch(line: Line, environment: Environment, answered: pl.DataFrame) -> dg.ExecuteInProcessResult:
-    """The log holds these answers and no others, and the skew of them has been looked at."""
+    """The log holds these answers and no others, and their skew has been computed."""
     for folder in (environment.home.prediction_log, line.tables.path(names.stage(LINE.name, "predictions"))):
         shutil.rmtree(folder, ignore_errors=True)
     log = PredictionLog(environment.home.prediction_log, LINE)
@@ -104,12 +104,12 @@ def watch(line: Line, environment: Environment, answered: pl.DataFrame) -> dg.Ex
 
 
 def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
-    materialized = next(each for each in result.asset_materializations_for_node("flight_delay__skew"))
+    materialized = next(event for event in result.asset_materializations_for_node("flight_delay__skew"))
     return {name: value.value for name, value in materialized.metadata.items()}
 
 
 def tampered(answers: pl.DataFrame, rows: int, warmer_by: float = 3.0) -> pl.DataFrame:
-    """The first answers say that they were given from another temperature."""
+    """The answers, with another temperature in the first rows."""
     early = pl.int_range(pl.len()) < rows
     return answers.with_columns(temp=pl.when(early).then(pl.col("temp") + warmer_by).otherwise(pl.col("temp")))
 
@@ -117,10 +117,10 @@ def tampered(answers: pl.DataFrame, rows: int, warmer_by: float = 3.0) -> pl.Dat
 def test_an_untouched_log_has_no_mismatch(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     assert set(answers["features_from"]) == {"online", "point_in_time"}
     result = watch(line, environment, answers)
-    found = metadata(result)
+    values = metadata(result)
     assert failed_checks(result) == {}
-    assert (found["rows"], found["mismatch_rate"], found["differing_rows"]) == (ANSWERS, 0.0, 0)
-    features = {record.data["feature"]: record.data for record in found["features"].records}
+    assert (values["rows"], values["mismatch_rate"], values["differing_rows"]) == (ANSWERS, 0.0, 0)
+    features = {record.data["feature"]: record.data for record in values["features"].records}
     assert "temp" in features and "route_late_rate_30d" in features
     assert not features.keys() & {"minute_of_day", "weekday", "origin"}, "what the request tells is not compared"
     assert answers["temp"].null_count() < ANSWERS, "the comparison saw values"
@@ -128,17 +128,17 @@ def test_an_untouched_log_has_no_mismatch(line: Line, environment: Environment, 
 
 def test_tampered_features_are_found_and_shown(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     result = watch(line, environment, tampered(answers, rows=7))
-    found = metadata(result)
+    values = metadata(result)
     changed = len(answers.head(7).drop_nulls("temp"))
-    assert found["differing_rows"] == changed > 0
-    assert found["mismatch_rate"] == pytest.approx(changed / ANSWERS)
-    worst = found["features"].records[0].data
+    assert values["differing_rows"] == changed > 0
+    assert values["mismatch_rate"] == pytest.approx(changed / ANSWERS)
+    worst = values["features"].records[0].data
     assert (worst["feature"], worst["mismatches"], worst["largest_difference"]) == ("temp", changed, 3.0)
-    example = found["examples"].records[0].data
+    example = values["examples"].records[0].data
     assert example["served"] == pytest.approx(example["recomputed"] + 3.0)
     assert example["prediction_id"] in answers["prediction_id"].head(7).to_list()
     assert "temp" in failed_checks(result)[Skew.CHECK]
-    check = next(each for each in result.get_asset_check_evaluations() if each.check_name == Skew.CHECK)
+    check = next(evaluation for evaluation in result.get_asset_check_evaluations() if evaluation.check_name == Skew.CHECK)
     assert check.severity is dg.AssetCheckSeverity.WARN
 
 
@@ -159,13 +159,13 @@ def test_online_values_and_predictions_show_the_columns_they_come_from(
 def test_features_that_callers_brought_are_not_compared(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     brought = tampered(answers, rows=7).with_row_index("place")
     brought = brought.with_columns(features_from=pl.when(pl.col("place") < 7).then(pl.lit("request")).otherwise("features_from"))
-    found = metadata(watch(line, environment, brought.drop("place")))
-    assert (found["rows"], found["differing_rows"]) == (ANSWERS - 7, 0)
+    values = metadata(watch(line, environment, brought.drop("place")))
+    assert (values["rows"], values["differing_rows"]) == (ANSWERS - 7, 0)
 
 
-def test_a_difference_in_the_last_digits_is_none(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
-    found = metadata(watch(line, environment, tampered(answers, rows=ANSWERS, warmer_by=1e-9)))
-    assert found["differing_rows"] == 0
+def test_a_difference_in_the_last_digits_is_no_mismatch(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
+    values = metadata(watch(line, environment, tampered(answers, rows=ANSWERS, warmer_by=1e-9)))
+    assert values["differing_rows"] == 0
 
 
 def test_without_answers_there_is_nothing_to_report(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
@@ -186,7 +186,7 @@ def test_promotion_waits_while_the_features_differ(line: Line, environment: Envi
 
 def test_a_fact_that_came_late_is_skew(line: Line, environment: Environment, answers: pl.DataFrame) -> None:
     """The weather is corrected after these answers were given."""
-    delivered = next(each.rows for each in deliveries(package_folder(), LAST, LAST) if each.table == "weather")
+    delivered = next(delivery.rows for delivery in deliveries(package_folder(), LAST, LAST) if delivery.table == "weather")
     land_weather(line, delivered.with_columns(pl.col("temp") + 5))
     try:
         result = watch(line, environment, answers)

@@ -33,9 +33,9 @@ class Log:
     def tick(self) -> bool:
         """Whether the sensor has reported."""
         with dg.build_sensor_context(self.instance, cursor=self.cursor, resources=self.resources) as context:
-            told = SENSORS["flight_delay_prediction_log"].evaluate_tick(context)
-        self.cursor = told.cursor
-        return bool(told.asset_events)
+            result = SENSORS["flight_delay_prediction_log"].evaluate_tick(context)
+        self.cursor = result.cursor
+        return bool(result.asset_events)
 
 
 @pytest.fixture
@@ -45,29 +45,29 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 
 def test_a_burst_of_answers_is_reported_once_at_its_end(log: Log) -> None:
-    told = []
+    reported = []
     for _ in range(4):
         log.answer()
-        told.append(log.tick())
-    assert [*told, log.tick(), log.tick()] == [False, False, False, False, True, False]
+        reported.append(log.tick())
+    assert [*reported, log.tick(), log.tick()] == [False, False, False, False, True, False]
 
 
 def test_steady_traffic_is_reported_now_and_then(log: Log) -> None:
-    told = []
+    reported = []
     for _ in range(2 * (TICKS_TO_A_PAUSE + 1)):
         log.answer()
-        told.append(log.tick())
-    assert sum(told) == 2
+        reported.append(log.tick())
+    assert sum(reported) == 2
 
 
-def test_nothing_answered_is_nothing_to_report(log: Log) -> None:
+def test_without_answers_nothing_is_reported(log: Log) -> None:
     assert [log.tick(), log.tick()] == [False, False]
 
 
 def test_every_landed_file_is_reported_once_and_again_when_it_changes(tmp_path: Path, january: list[Any]) -> None:
     landing = Landing(tmp_path)
-    for each in january:
-        landing.put(USE_CASE.name, each.table, day=each.partition, rows=each.rows)
+    for delivery in january:
+        landing.put(USE_CASE.name, delivery.table, day=delivery.partition, rows=delivery.rows)
 
     def reported(instance: dg.DagsterInstance) -> int:
         folder = str(tmp_path)
@@ -76,7 +76,7 @@ def test_every_landed_file_is_reported_once_and_again_when_it_changes(tmp_path: 
             evaluated = SENSORS["flight_delay_landing"].evaluate_tick(context)
         for event in evaluated.asset_events:  # as the daemon does
             instance.report_runless_asset_event(event)
-        keys = [dg.AssetKey(names.landing(USE_CASE.name, table)) for table in {each.table for each in january}]
+        keys = [dg.AssetKey(names.landing(USE_CASE.name, table)) for table in {delivery.table for delivery in january}]
         made = dg.DagsterEventType.ASSET_MATERIALIZATION
         return sum(len(instance.get_event_records(dg.EventRecordsFilter(made, key))) for key in keys)
 

@@ -100,7 +100,7 @@ def test_a_change_of_the_code_trains_once_the_tables_are_made_by_it(line: Traini
     assert isinstance(line.next(), Request)
 
 
-def test_what_an_earlier_release_did_not_record_is_no_change(line: TrainingLine) -> None:
+def test_a_code_version_that_an_earlier_release_did_not_record_is_no_change(line: TrainingLine) -> None:
     line.use_case = PLAIN.but(triggers=(OnCode(),))
     assert "on_code: version 1 is made by the present code." in line.why_not()
 

@@ -1,4 +1,4 @@
-"""One use case whose trainings are played on a real event log and ledger: alarms, data, trainings and how they end."""
+"""One use case whose trainings are simulated on a real event log and ledger: alarms, data, trainings and how they end."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,7 +33,7 @@ def tick(use_case: UseCase, instance: dg.DagsterInstance, root: Any) -> dg.RunRe
 
 
 class TrainingLine:
-    """Version 1 serves. `now` is ahead of the event log by what was waited."""
+    """Version 1 serves. `now` is ahead of the event log by the simulated waiting time."""
 
     def __init__(self, home: Home, instance: dg.DagsterInstance, use_case: UseCase) -> None:
         self.home, self.instance, self.use_case, self.waited = home, instance, use_case, timedelta(0)

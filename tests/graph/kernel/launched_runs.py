@@ -31,7 +31,7 @@ import dagster as dg
 def look():
     is_loaded = "polars" in sys.modules
     import numpy, {imports}
-    with open({found!r}, "a") as file:
+    with open({report!r}, "a") as file:
         file.write(f"{{is_loaded}} {word} {{numpy.random.random()}}\\n")
     while Path({wait!r}).exists():
         time.sleep(0.05)
@@ -50,17 +50,17 @@ def wait_for(is_reached: Callable[[], bool]) -> None:
 
 
 class Runs:
-    """Launches the job of a file in `folder`, which imports `imports`. A run goes on until the file `wait` is gone."""
+    """Launches the job of a file in `folder`, which imports `imports`. A run continues until the file `wait` is gone."""
 
     def __init__(self, folder: Path, imports: str = "onnxruntime, polars, sklearn.ensemble") -> None:
         self.imports = imports
-        self.found, self.wait, self.module = (folder / name for name in ("found", "wait", "looking_job.py"))
+        self.report, self.wait, self.module = (folder / name for name in ("report", "wait", "looking_job.py"))
         launcher = {"module": WarmRunLauncher.__module__, "class": WarmRunLauncher.__name__}
         (folder / "dagster").mkdir()
         self.instance = dg.DagsterInstance.local_temp(str(folder / "dagster"), overrides={"run_launcher": launcher})
 
     def launch(self, word: str = "first", *, python: str = sys.executable) -> str:
-        self.module.write_text(JOB.format(found=str(self.found), wait=str(self.wait), word=word, imports=self.imports))
+        self.module.write_text(JOB.format(report=str(self.report), wait=str(self.wait), word=word, imports=self.imports))
         job = ReconstructableJob.for_file(str(self.module), "looking")
         here = InProcessCodeLocationOrigin(loadable_target_origin=LoadableTargetOrigin(python_file=str(self.module)))
         remote = RemoteJobOrigin(RemoteRepositoryOrigin(here, "repository"), "looking")
@@ -83,14 +83,14 @@ class Runs:
         return self.get(run_id).status
 
     def look(self, run_id: str) -> dg.DagsterRunStatus:
-        """As the daemon does for a run that has started."""
+        """Checks a started run as the daemon does."""
         (record,) = self.instance.get_run_records(dg.RunsFilter([run_id]))
         if record.dagster_run.status is dg.DagsterRunStatus.STARTED:
             monitor_started_run(self.instance, cast(Any, None), record, getLogger())
         return self.get(run_id).status
 
     def server(self) -> psutil.Process:
-        """That runs are forked from."""
+        """The process that runs are forked from."""
         return next(
             process
             for process in psutil.Process().children()
@@ -102,10 +102,10 @@ class Runs:
             self.server().kill()
 
     def wait_until_loaded(self) -> None:
-        """Until the server has imported what the runs have reported, which it begins when none has run for QUIET_S."""
+        """Waits until the server has imported the modules that the runs have reported; it begins when none has run for QUIET_S."""
         server = self.server()
         time.sleep(warm_process.QUIET_S + 1)
         wait_for(lambda: server.cpu_percent(interval=1.0) < 10)
 
     def lines(self) -> list[list[str]]:
-        return [line.split() for line in self.found.read_text().splitlines()] if self.found.exists() else []
+        return [line.split() for line in self.report.read_text().splitlines()] if self.report.exists() else []

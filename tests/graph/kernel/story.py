@@ -49,7 +49,7 @@ def key(name: str) -> dg.AssetKey:
 
 
 def read_days(name: str, day: str) -> list[str]:
-    """Of `valid`, those that a day of `name` reads."""
+    """The days of `valid` that a day of `name` reads."""
     at = DAYS.index(day)
     return DAYS[max(0, at - LOOKBACK) : at + 1] if name == "feature" else [day]
 
@@ -127,7 +127,7 @@ class Story:
         return code, *(self.stored[at] for at in read)
 
     def rebuilt(self) -> Stored:
-        """What every asset holds once all has been made anew from what has landed."""
+        """The contents of every asset after all of them have been computed again from the landed files."""
         kept, self.stored = self.stored, {}
         for name in PARENTS:
             for day in DAYS if name in DAILY_ASSETS else [None]:
@@ -190,12 +190,12 @@ class Story:
         return result.success
 
     def run_by_hand(self, day: str) -> None:
-        """A person's run, which waits for no other."""
+        """Starts a run by hand, which waits for no other."""
         with self._clock():
             self.by_hand.execute_in_process(instance=self.instance, partition_key=day, raise_on_error=False)
 
     def kill(self, request: dg.RunRequest) -> None:
-        """A worker that ends before it reads anything."""
+        """The process of a run ends before it reads anything."""
         with self._clock():
             self.runs += 1
             during = [*self.during]

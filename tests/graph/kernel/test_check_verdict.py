@@ -1,4 +1,4 @@
-"""The verdict of a monitor survives the way through the result of its check, and a lack of data fails it after a while."""
+"""The verdict of a monitor survives its storage in the result of its check, and a lack of data fails it after a while."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,7 @@ def stored(verdict: CheckVerdict, spec: Monitor | None = None) -> dg.AssetCheckE
 @pytest.mark.parametrize("verdict", Verdict)
 @pytest.mark.parametrize("reason", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("since", [None, NOW - DAY], ids=["now", "for a day"])
-def test_what_is_stored_is_read(verdict: Verdict, reason: float, since: datetime | None) -> None:
+def test_a_stored_verdict_is_read_back(verdict: Verdict, reason: float, since: datetime | None) -> None:
     read = CheckVerdict.of(stored(CheckVerdict(verdict, "A sentence.", reason, ("amount", "purpose"), since)))
     assert (read.verdict, read.reason_to_train, read.since, read.symptoms) == (verdict, reason, since, ("amount", "purpose"))
     assert "A sentence." in read.message
@@ -61,7 +61,7 @@ def test_a_lack_of_data_fails_once_it_lasts_longer_than_declared(spec: Monitor, 
 
 
 @pytest.mark.parametrize("verdict", [Verdict.ALARM, Verdict.NOT_ENOUGH_DATA])
-def test_only_health_grows_old(verdict: Verdict) -> None:
+def test_only_a_healthy_verdict_expires(verdict: Verdict) -> None:
     one = CheckVerdict(verdict, "", 0.0, since=NOW)
     assert one.at(NOW + 1000 * DAY, judged_at=NOW, spec=Drift()) == one
     old = one._replace(verdict=Verdict.HEALTHY).at(NOW + 31 * DAY, judged_at=NOW, spec=Drift())

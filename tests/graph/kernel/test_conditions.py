@@ -58,20 +58,22 @@ class Line:
     made: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        said: dict[str, Any] = {
+        options: dict[str, Any] = {
             "partitions_def": DAYS,
             "backfill_policy": ONE_RUN,
             "automation_condition": build_cascade(EVERY_PARENT, self.settle_for),
             "tags": self.tags,
         }
 
-        @asset(key=CHILD, deps=[["parent"]], description="", code_version=self.code, **said)
+        @asset(key=CHILD, deps=[["parent"]], description="", code_version=self.code, **options)
         def child(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             self.made.append(("child", sorted(context.partition_keys)))
             self.during()
             return dg.MaterializeResult()
 
-        @dg.asset(deps=[dg.AssetDep("child", partition_mapping=looking_back(dt.timedelta(days=2), UTC_DAYS, UTC_DAYS))], **said)
+        @dg.asset(
+            deps=[dg.AssetDep("child", partition_mapping=looking_back(dt.timedelta(days=2), UTC_DAYS, UTC_DAYS))], **options
+        )
         def grandchild(context: dg.AssetExecutionContext) -> None:
             self.made.append(("grandchild", sorted(context.partition_keys)))
 
@@ -110,7 +112,7 @@ class Line:
         return done.success
 
     def settle(self, most: int = 6) -> list[tuple[str, list[str]]]:
-        """Ticks and runs until nothing is asked for; what was made, in order."""
+        """Ticks and runs until nothing is requested; the materialized assets, in order."""
         before = len(self.made)
         for _ in range(most):
             requests = self.tick()
@@ -309,7 +311,7 @@ def test_days_that_failed_together_are_tried_in_halves_until_the_bad_day_is_alon
     assert line.tick() == []
 
 
-def test_days_that_failed_together_for_a_reason_that_is_gone_are_taken_up_by_the_next_tick(line: Line) -> None:
+def test_days_that_failed_together_for_a_temporary_reason_are_requested_by_the_next_tick(line: Line) -> None:
     def fail() -> None:
         raise OSError("the disk is full")
 
@@ -359,7 +361,7 @@ def test_a_mistake_that_every_day_has_waits_as_one_run_until_the_code_has_change
         assert corrected.settle() == [("child", every_day(*range(1, 11))), ("grandchild", every_day(*range(1, 11)))]
 
 
-def test_what_follows_from_a_table_that_a_mistake_has_ended_waits_with_it() -> None:
+def test_assets_downstream_of_a_table_with_a_mistake_wait_with_it() -> None:
     def fail() -> None:
         raise OF_EVERY_DAY["no row has the column"]
 
@@ -383,7 +385,7 @@ def test_a_corrected_file_is_tried_alone_while_the_other_days_wait_for_the_code(
         assert line.settle() == [("child", [day(4)])]
 
 
-def test_nothing_waits_for_times_of_a_clock_that_was_set_back() -> None:
+def test_after_a_clock_was_set_back_nothing_waits_for_the_later_times() -> None:
     def fail() -> None:
         raise OSError("the disk is full")
 
@@ -424,7 +426,7 @@ def test_nothing_is_requested_while_a_run_makes_the_asset_or_its_parent(line: Li
     assert line.settle() == [("child", [day(1)]), ("grandchild", [day(1)])]
 
 
-def test_a_run_elsewhere_does_not_stand_in_the_way(line: Line) -> None:
+def test_a_run_of_another_asset_blocks_nothing(line: Line) -> None:
     elsewhere = frozenset([dg.AssetKey("elsewhere")])
     run = dg.DagsterRun(
         job_name="by_hand",
@@ -495,8 +497,8 @@ def test_a_daily_asset_is_made_once_a_day_whatever_its_parents_do() -> None:
         count, cursor = requested(25, cursor)
         assert count == 0, "it has never been made"
         dg.materialize([parent, page], instance=instance)
-        found: list[int] = []
+        counts: list[int] = []
         for hours in (26, 30, 49, 50, 73, 74):
             count, cursor = requested(hours, cursor)
-            found.append(count)
-        assert found == [0, 0, 1, 0, 1, 0]
+            counts.append(count)
+        assert counts == [0, 0, 1, 0, 1, 0]

@@ -47,8 +47,8 @@ def test_windows_and_keys_are_those_of_dagster(
 ) -> None:
     one: Any = definition(calendar)
     for fast, slow in ((one._iterate_time_windows, SLOW._ITERATE), (one._reverse_iterate_time_windows, SLOW._ITERATE_BACKWARDS)):
-        found, expected = ([*islice(read, count)] for read in (fast(first.timestamp()), slow(one, first.timestamp())))
-        assert starts(found) == starts(expected)
+        windows, expected = ([*islice(read, count)] for read in (fast(first.timestamp()), slow(one, first.timestamp())))
+        assert starts(windows) == starts(expected)
     window = dg.TimeWindow(first, last)
     assert [*one.get_partition_keys_in_time_window(window)] == [*SLOW._KEYS_IN(one, window)]
 

@@ -52,12 +52,14 @@ def stored(folder: Path, runs: list[str]) -> dict[str, Any]:
             text = text.replace(run, f"run {number}").replace(run[:8], f"run {number}")
         return CHANGING.sub("*", text)
 
-    found: dict[str, Any] = {}
+    rows_of_table: dict[str, Any] = {}
     for file in ("index", "", *runs):
         with sqlite3.connect(folder / "history" / "runs" / f"{file}.db") as connection:
             for table in TABLES:
-                found[plain(f"{file} {table}")] = [[*map(plain, row)] for row in connection.execute(f"select * from {table}")]
-    return found
+                rows_of_table[plain(f"{file} {table}")] = [
+                    [*map(plain, row)] for row in connection.execute(f"select * from {table}")
+                ]
+    return rows_of_table
 
 
 def write(folder: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> dict[str, Any]:

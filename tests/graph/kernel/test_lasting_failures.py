@@ -76,7 +76,7 @@ class Table:
         return result.success
 
     def is_requested(self, after: dt.timedelta = SECOND, now: dt.datetime | None = None) -> bool:
-        """So long after now."""
+        """Whether its condition requests the day, this long after now."""
         at, everything = (now or dt.datetime.now(dt.UTC)) + after, dg.AssetSelection.all()
         result = dg.evaluate_automation_conditions(self.definitions(), self.instance, everything, evaluation_time=at)
         return DAY in result.get_requested_partitions(TABLE)

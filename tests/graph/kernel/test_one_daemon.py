@@ -82,7 +82,7 @@ def test_a_daemon_of_another_machine_on_one_database_is_refused_while_it_is_aliv
     assert storage.get_cursor_values({MACHINE_KEY}) == {MACHINE_KEY: here}
 
 
-def test_of_two_daemons_that_claim_one_database_at_the_same_time_one_goes_on(
+def test_only_one_of_two_daemons_that_claim_a_database_at_the_same_time_goes_on(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = instance.daemon_cursor_storage
@@ -97,7 +97,7 @@ def test_of_two_daemons_that_claim_one_database_at_the_same_time_one_goes_on(
     assert storage.get_cursor_values({MACHINE_KEY}) == {MACHINE_KEY: "another /dagster"}
 
 
-def test_what_a_web_server_and_a_liveness_check_read_of_the_queue_reserves_nothing(instance: dg.DagsterInstance, tmp_path: Path):
+def test_a_web_server_and_a_liveness_check_that_read_the_queue_reserve_nothing(instance: dg.DagsterInstance, tmp_path: Path):
     assert isinstance(instance.run_coordinator, OneDaemon) and instance.get_required_daemon_types()
     assert (queue := instance.get_concurrency_config().run_queue_config) and queue.max_concurrent_runs == 4
     assert not (tmp_path / "dagster" / "daemon.lock").exists() and not (tmp_path / "home").exists()

@@ -118,7 +118,7 @@ def test_a_server_that_does_not_answer_is_tried_again(name: str) -> None:
 
 
 @pytest.mark.parametrize(("status", "outage"), [(429, RATE), (503, SERVICE), (500, SERVICE), (404, None), (401, None)])
-def test_a_status_decides(server: str, status: int, outage: Outage | None) -> None:
+def test_an_http_status_decides_whether_a_request_is_tried_again(server: str, status: int, outage: Outage | None) -> None:
     url = f"{server}/{status}"
     calls: list[Caller] = [
         lambda: get(url),
@@ -174,7 +174,7 @@ WRONG: dict[str, Caller] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_a_person_has_to_correct_is_not_tried_again(name: str) -> None:
+def test_an_error_that_a_person_has_to_correct_is_not_tried_again(name: str) -> None:
     assert outage_of(error_of(WRONG[name])) is None
 
 

@@ -76,7 +76,7 @@ def test_nothing_is_made_for_a_paused_use_case_and_its_tick_says_why(daemon: Pau
     assert daemon.requested() == {"a", "b"}
 
 
-def test_what_was_missed_follows_at_its_end_without_another_event(daemon: PausingDaemon) -> None:
+def test_missed_assets_are_requested_at_the_end_of_the_pause_without_another_event(daemon: PausingDaemon) -> None:
     daemon.tick()
     daemon.pause("a", 0.5)
     daemon.deliver()

@@ -19,7 +19,7 @@ def clock(context: dg.AssetExecutionContext) -> str:
 
 
 def started(instance: dg.DagsterInstance, **tags: str) -> tuple[datetime, datetime]:
-    """Of one run, as its asset saw it and as its record tells it."""
+    """The time of one run: the one its asset reads, and the one of its record."""
     result = dg.materialize([clock], instance=instance, tags=tags)
     record = instance.get_run_record_by_id(result.run_id)
     assert record
@@ -34,13 +34,13 @@ def test_a_run_is_of_the_time_of_its_tag() -> None:
 def test_without_the_tag_a_run_is_of_the_time_at_which_it_was_created() -> None:
     before = datetime.now(UTC)
     with dg.DagsterInstance.ephemeral() as instance:
-        seen, recorded = started(instance)
-    assert seen == recorded
-    assert before <= seen <= datetime.now(UTC)
+        run_at, recorded = started(instance)
+    assert run_at == recorded
+    assert before <= run_at <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize(("tags", "is_then"), [({AS_OF: THEN.isoformat()}, True), ({}, False)], ids=["of then", "of now"])
-def test_what_a_run_did_and_its_end_are_of_its_time(tags: dict[str, str], is_then: bool) -> None:
+def test_the_events_and_the_end_of_a_run_have_its_time(tags: dict[str, str], is_then: bool) -> None:
     before = datetime.now(UTC)
     with dg.DagsterInstance.ephemeral() as instance:
         run_id = dg.materialize([clock], instance=instance, tags=tags).run_id

@@ -97,7 +97,7 @@ def test_a_step_that_is_a_pod_of_its_own_gets_the_same(line: Line) -> None:
     assert resources["limits"] == {"memory": "16384Mi", "nvidia.com/gpu": "1"} and config.pod_spec_config["node_selector"]
 
 
-def test_nothing_is_declared_by_default() -> None:
+def test_a_pod_declares_nothing_by_default() -> None:
     assert pod_tags(LOANS, "candidate") == {}
 
 

@@ -162,7 +162,7 @@ def test_many_use_cases_are_evaluated_less_often_without_an_event(use_cases: int
     assert not IDLE.is_recent(IDLE.at + seconds, use_cases)
 
 
-def test_what_is_of_a_stopped_use_case_waits_until_it_is_started_again(instance: dg.DagsterInstance) -> None:
+def test_events_of_a_stopped_use_case_wait_until_it_is_started_again(instance: dg.DagsterInstance) -> None:
     daemon = Daemon(instance, {"a": counting, "b": counting})
     switch(instance, switch_of("a"), on=False)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Tables between assets: lazy on the way in, checked for their type, and a clear word when one is missing."""
+"""Tables between assets: lazy on the way in, checked for their type, and a clear message when one is missing."""
 
 import sys
 from datetime import date
@@ -28,7 +28,7 @@ def forgotten() -> DataFrame:
 
 
 @dg.asset
-def seen(written: LazyFrame) -> dg.MaterializeResult:
+def counted(written: LazyFrame) -> dg.MaterializeResult:
     assert isinstance(written, pl.LazyFrame)
     return dg.MaterializeResult(metadata={"flights": written.collect()["flights"].sum()})
 
@@ -39,18 +39,18 @@ def managers(tmp_path: Path) -> dict[str, object]:
 
 
 def test_a_table_reaches_the_next_asset_lazily(managers: dict[str, object]) -> None:
-    result = dg.materialize([written, seen], resources=managers)
-    assert result.asset_materializations_for_node("seen")[0].metadata["flights"].value == 3
+    result = dg.materialize([written, counted], resources=managers)
+    assert result.asset_materializations_for_node("counted")[0].metadata["flights"].value == 3
 
 
-def test_what_is_no_frame_fails_the_type_check(managers: dict[str, object]) -> None:
+def test_an_output_that_is_no_frame_fails_the_type_check(managers: dict[str, object]) -> None:
     with pytest.raises(dg.DagsterTypeCheckDidNotPass, match='expected type "DataFrame"'):
         dg.materialize([forgotten], resources=managers)
 
 
 def test_a_missing_table_is_named(managers: dict[str, object]) -> None:
     with pytest.raises(dg.Failure, match=r"written\.delta · the table does not exist. Materialize written first"):
-        dg.materialize([written, seen], selection=[seen], resources=managers)
+        dg.materialize([written, counted], selection=[counted], resources=managers)
 
 
 def engines_made(managers: dict[str, object], days: int, folder: Path) -> int:
