@@ -40,7 +40,7 @@ def with_zone(zone: str) -> UseCase:
 
 
 class DirectDeployment(Deployment):
-    """A deployment whose plans the test sets itself, numbered as they come: no ledger stands behind it."""
+    """A deployment whose plans the test sets itself, numbered in their order, without a ledger."""
 
     def point(self, version: int, at: str = MOMENT.isoformat(), reason: str = "") -> Plan:
         """`version` alone serves."""
@@ -168,7 +168,7 @@ def unnumbered(blessing: Blessing, keys: SigningKeys) -> Blessing:
 
 
 def place_blessed(home: Home, version: int, bias: float, when_hot: WhenHot = None, **changes: Any) -> DirectDeployment:
-    """Version `version` on the deployment target, properly blessed, not yet pointed to."""
+    """Places `version`, correctly blessed, on the deployment target; no plan names it yet."""
     deployment = DirectDeployment(home.deployments, USE_CASE.name)
     model = tiny_model(bias, when_hot)
     deployment.place(version, model, blessed(version, model, SigningKeys(home.keys), **changes).to_json())
@@ -195,13 +195,15 @@ class InMemoryFeatures:
             .sort("event_timestamp")
         )
         facts = self.temperatures.sort("event_timestamp")
-        found = rows.join_asof(facts, on="event_timestamp", by="origin", check_sortedness=False)
-        found = found.join(newest, on="origin", how="left").sort("place")
-        late = found.select((pl.col("event_timestamp") < pl.col("newest")).fill_null(False)).to_series()
+        joined = rows.join_asof(facts, on="event_timestamp", by="origin", check_sortedness=False)
+        joined = joined.join(newest, on="origin", how="left").sort("place")
+        late = joined.select((pl.col("event_timestamp") < pl.col("newest")).fill_null(False)).to_series()
         absent = [name for name in USE_CASE.features.numeric if name not in (*columns, "temp")]
-        features = {"temp": found["temp"].to_list()} | {name: [None] * len(found) for name in absent}
-        missing: list[Missing] = [() if temp is not None else [("origin_weather", "unknown")] for temp in found["temp"]]
-        return LookupResult(features, ["point_in_time" if each else "online" for each in late], [None] * len(found), missing)
+        features = {"temp": joined["temp"].to_list()} | {name: [None] * len(joined) for name in absent}
+        missing: list[Missing] = [() if temp is not None else [("origin_weather", "unknown")] for temp in joined["temp"]]
+        return LookupResult(
+            features, ["point_in_time" if is_late else "online" for is_late in late], [None] * len(joined), missing
+        )
 
 
 def temperatures(*known: tuple[str, datetime, float]) -> InMemoryFeatures:

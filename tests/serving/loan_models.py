@@ -18,7 +18,7 @@ LOAN: dict[str, Any] = {
 
 
 def place_loan_model(home: Home, version: int, bias: float, *, size: int = 0, use_case: UseCase = LOANS) -> DirectDeployment:
-    """sigmoid(amount / 100 + bias), blessed and not yet pointed to; slow by its `size`."""
+    """sigmoid(amount / 100 + bias), blessed, in no plan yet; slow by its `size`."""
     deployment, model = (
         DirectDeployment(home.deployments, use_case.name),
         tiny_model(bias, signature=SIGNATURE, scored="amount", size=size),
@@ -28,6 +28,6 @@ def place_loan_model(home: Home, version: int, bias: float, *, size: int = 0, us
 
 
 def look_up_payments(columns: Columns) -> LookupResult:
-    """Nobody has paid yet."""
+    """No customer has a payment yet."""
     rows = len(columns["customer"])
     return LookupResult({"last_paid": [None] * rows}, ["online"] * rows, [None] * rows, [[("last_payment", "unknown")]] * rows)

@@ -44,7 +44,7 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, TestC
 
 
 def warned(prediction: dict[str, Any]) -> dict[str, str]:
-    """The views that the warnings name, with the words that tell unknown from expired."""
+    """The views that the warnings name, with the words that distinguish unknown from expired."""
     texts = [text.split(" for this entity")[0].split(" has ") for text in prediction["warnings"]]
     return {view: words for view, words in texts if words in ("no value", "only expired values")}
 

@@ -54,7 +54,7 @@ def test_a_revoked_key_stays_in_the_list_and_out_of_force(tmp_path: Path):
     keys.add("shop", MONDAY, new_token)
     keys.add("app", MONDAY, new_token)
     keys.revoke("shop", TUESDAY)
-    assert [(each.name, each.made_at, each.revoked_at) for each in keys.entries()] == [
+    assert [(entry.name, entry.made_at, entry.revoked_at) for entry in keys.entries()] == [
         ("shop", MONDAY, TUESDAY),
         ("app", MONDAY, None),
     ]
@@ -70,11 +70,11 @@ def test_a_name_in_use_is_refused_and_free_again_after_its_key_is_revoked(tmp_pa
     keys.add("shop", TUESDAY, lambda: "second")
     assert names_by_digest(keys) == {digest_of(b"mlops_second"): "shop"}
     keys.revoke("shop", TUESDAY)
-    assert [each.revoked_at for each in keys.entries()] == [MONDAY, TUESDAY], "the first revocation keeps its time"
+    assert [entry.revoked_at for entry in keys.entries()] == [MONDAY, TUESDAY], "the first revocation keeps its time"
 
 
 @pytest.mark.parametrize("name", ["", "Shop", "a b", "-x", "x" * 64, "a\n", "ä", 'x"y'])
-def test_a_name_that_would_not_stand_in_a_label_is_refused(tmp_path: Path, name: str):
+def test_a_name_that_is_illegal_in_a_metric_label_is_refused(tmp_path: Path, name: str):
     with pytest.raises(RefusedName, match="legal: 1 to 63"):
         ApiKeys(tmp_path).add(name, MONDAY, numbered())
     assert ApiKeys(tmp_path).active() is None

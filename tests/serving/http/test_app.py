@@ -104,7 +104,7 @@ def test_every_answer_is_logged_with_its_request_and_inputs(ready: TestClient, s
     assert len(logged["model_digest"]) == 64 and rows["temp"][1] is None
 
 
-def test_rows_scored_together_bear_the_same_call_and_others_another(ready: TestClient, service: Service):
+def test_rows_scored_together_have_the_same_call_number_and_others_another(ready: TestClient, service: Service):
     for rows in ([FLIGHT, FLIGHT | {"flight": 7}], [FLIGHT], [FLIGHT]):
         predict(ready, *rows)
     logged, _ = service.answering.log.read()
@@ -115,10 +115,10 @@ def test_rows_scored_together_bear_the_same_call_and_others_another(ready: TestC
     assert logged["challenger_failed"].to_list() == [False] * 4 and logged["champion_probability"].null_count() == 4
 
 
-def test_two_replicas_number_their_calls_apart(home: Home):
+def test_two_replicas_never_use_the_same_call_number(home: Home):
     environment = Environment("local", Path(), home)
     replicas = [assemble(USE_CASE, environment, temperatures().look_up).answering for _ in range(2)]
-    calls = [[each.next_call() for _ in range(1000)] for each in replicas]
+    calls = [[replica.next_call() for _ in range(1000)] for replica in replicas]
     assert not {*calls[0]} & {*calls[1]}
 
 
@@ -133,18 +133,20 @@ def test_no_request_fails_with_a_challenger_that_does(ready: TestClient, service
         )
         for turn in range(1, 61)
     ]
-    assert {each.status_code for each in answered} == {200}
-    served = [each.json()["predictions"][0] for each in answered]
+    assert {response.status_code for response in answered} == {200}
+    served = [response.json()["predictions"][0] for response in answered]
     rows = {row["prediction_id"]: row for row in service.answering.log.read()[0].to_dicts()}
     failed = 0
-    for each in served:
-        row = rows[each["prediction_id"]]
-        hot, theirs = row["temp"] > HOT, row["challenger_failed"] or each["arm"] == "challenger"
-        assert row["challenger_failed"] == (hot and theirs) and each["model_version"] == (2 if each["arm"] == "challenger" else 1)
-        bias = 1 if each["arm"] == "challenger" else -1
-        assert row["probability"] == each["probability"] == pytest.approx(sigmoid(row["temp"] / 100 + bias), abs=1e-6)
+    for answer in served:
+        row = rows[answer["prediction_id"]]
+        hot, theirs = row["temp"] > HOT, row["challenger_failed"] or answer["arm"] == "challenger"
+        assert row["challenger_failed"] == (hot and theirs) and answer["model_version"] == (
+            2 if answer["arm"] == "challenger" else 1
+        )
+        bias = 1 if answer["arm"] == "challenger" else -1
+        assert row["probability"] == answer["probability"] == pytest.approx(sigmoid(row["temp"] / 100 + bias), abs=1e-6)
         failed += row["challenger_failed"]
-    arms = [each["arm"] for each in served]
+    arms = [answer["arm"] for answer in served]
     assert 5 < failed < 30 and arms.count("challenger") > 5 and arms.count("champion") > failed
     counted = ready.get("/metrics").text
     assert (
@@ -156,7 +158,7 @@ def test_no_request_fails_with_a_challenger_that_does(ready: TestClient, service
 def test_a_row_of_a_shadow_has_the_answer_of_the_champion(ready: TestClient, service: Service, home: Home):
     place_blessed(home, 3, bias=1).route(shadow=3)
     service.answering.slots.poll()
-    served = {each["prediction_id"]: each["probability"] for each in predict(ready, FLIGHT, FLIGHT).json()["predictions"]}
+    served = {answer["prediction_id"]: answer["probability"] for answer in predict(ready, FLIGHT, FLIGHT).json()["predictions"]}
     service.answering.shadowing.stop()
     rows, _ = service.answering.shadowing.log.read()
     assert dict(rows.select("prediction_id", "champion_probability").iter_rows()) == served
@@ -350,7 +352,7 @@ def test_a_request_belongs_to_the_trace_of_its_caller(ready: TestClient, service
     for header in (f"00-{trace}-00f067aa0ba902b7-01", "nonsense", ""):
         ready.post("/predict", json={"rows": [FLIGHT]}, headers={"traceparent": header})
     traces = service.answering.log.read()[0]["trace_id"].to_list()
-    assert traces[0] == trace and len(set(traces)) == 3 and {len(each) for each in traces} == {32}
+    assert traces[0] == trace and len(set(traces)) == 3 and {len(trace_id) for trace_id in traces} == {32}
 
 
 def test_requests_are_counted_by_status_and_arm(ready: TestClient):
@@ -365,5 +367,5 @@ def test_requests_are_counted_by_status_and_arm(ready: TestClient):
     assert 'mlops_plan{use_case="flight_delay"} 1.0' in counted
 
 
-def test_what_is_not_ours_is_answered_from_behind(client: TestClient):
+def test_other_routes_are_answered_by_bento(client: TestClient):
     assert client.get("/livez").text == "Bento's"

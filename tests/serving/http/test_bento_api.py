@@ -52,7 +52,7 @@ def behind(app: ApiApp) -> Iterator[TestClient]:
 
 
 def content(answer: dict[str, Any]) -> dict[str, Any]:
-    """What two answers to one request have in common."""
+    """The part of an answer that does not differ between two answers to one request."""
     predictions = [{name: value for name, value in row.items() if name != "prediction_id"} for row in answer["predictions"]]
     for prediction in predictions:
         prediction.pop("explanation", None)
@@ -77,7 +77,7 @@ def test_the_fast_path_and_bento_s_method_give_the_same_answer(app: ApiApp, behi
 
 
 @pytest.mark.parametrize("body", [{"rows": [FLIGHT | {"origin": "BOS"}]}, {"rows": []}, {}, {"rows": [FLIGHT], "more": 1}])
-def test_both_refuse_the_same_requests(app: ApiApp, behind: TestClient, body: dict[str, Any]):
+def test_both_interfaces_refuse_the_same_requests(app: ApiApp, behind: TestClient, body: dict[str, Any]):
     slow, fast = behind.post("/predict", json=body), TestClient(app).post("/predict", json=body)  # type: ignore[arg-type]
     assert (slow.status_code, fast.status_code) == (400, 400)
 

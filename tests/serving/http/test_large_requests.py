@@ -54,7 +54,7 @@ def test_each_row_is_answered_and_logged_once_in_its_order(ready: TestClient, se
     fields = ("probability", "decision", "warnings", "features_from", "model_version", "arm")
     for one in few:
         alike = answer["predictions"][few.index(one) :: 2]
-        assert {str([each[name] for name in fields]) for each in alike} == {str([one[name] for name in fields])}
+        assert {str([prediction[name] for name in fields]) for prediction in alike} == {str([one[name] for name in fields])}
     counted = (
         f'mlops_predictions_total{{arm="champion",features_from="online",use_case="flight_delay",version="1"}} {len(rows) + 2}.0'
     )

@@ -133,7 +133,7 @@ def test_without_redis_each_replica_counts_by_itself_and_logs_it_once(
             assert await rates.hit("shop") is not None
         assert len(caplog.records) == 1
         redis_server.start()
-        assert await rates.hit("shop") is not None, "Redis is not asked again within the pause"
+        assert await rates.hit("shop") is not None, "Redis is not called again within the pause"
         clock.now += PAUSE_S
         assert await rates.hit("shop") is None, "the count of Redis holds again"
 

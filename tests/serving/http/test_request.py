@@ -147,7 +147,7 @@ def test_only_the_first_problems_are_listed_and_counting_ends():
     assert len(many.problems) == MAX_PROBLEMS and many.total == MAX_COUNTED
 
 
-def test_of_a_very_large_body_the_first_problem_is_named_with_its_row_and_field():
+def test_the_first_problem_of_a_very_large_body_is_named_with_its_row_and_field():
     rows = [FLIGHT] * 3 + [FLIGHT | {"flight": 0}] + [FLIGHT | {"carrier": "x" * MAX_DETAILED_BYTES}]
     error = refused(json.dumps({"rows": rows}).encode())
     (problem,) = error.problems
@@ -219,7 +219,7 @@ def test_each_facet_of_a_column_decides_alike_in_parser_messages_and_schema(
     column: str, facets: dict[str, Any], legal: list[object], illegal: list[object]
 ):
     use_case = changed(column, **facets)
-    declared = next(each for each in request_columns(use_case) if each.name == column)
+    declared = next(candidate for candidate in request_columns(use_case) if candidate.name == column)
     parser, place = RequestParser(use_case), use_case.features.request.index(column)
     for value in legal:
         (row,) = parser(json.dumps({"rows": [FLIGHT | {column: value}]}).encode()).rows or ()

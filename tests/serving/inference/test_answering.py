@@ -1,4 +1,4 @@
-"""Requests that are answered together: what keeps one from its answer keeps no other."""
+"""Requests that are answered together: an error of one does not affect the others."""
 
 import asyncio
 import json

@@ -23,7 +23,7 @@ def batching(answer: Callable[[Sequence[PredictRequest]], Sequence[Outcome]]) ->
 
 
 def by_name(asks: Sequence[PredictRequest]) -> list[Outcome]:
-    return [each.trace_id.encode() for each in asks]
+    return [request.trace_id.encode() for request in asks]
 
 
 def test_each_request_gets_its_own_answer_and_those_that_wait_go_together():
@@ -46,16 +46,16 @@ def test_each_request_gets_its_own_answer_and_those_that_wait_go_together():
     assert sum(sizes) == 50 and len(sizes) <= 3
 
 
-def test_what_goes_wrong_with_one_is_raised_for_it_alone():
+def test_an_error_of_one_request_is_raised_for_it_alone():
     def odd_fails(asks: Sequence[PredictRequest]) -> list[Outcome]:
-        return [ValueError(each.trace_id) if int(each.trace_id) % 2 else each.trace_id.encode() for each in asks]
+        return [ValueError(request.trace_id) if int(request.trace_id) % 2 else request.trace_id.encode() for request in asks]
 
     async def main(batches: Batching) -> list[bytes | BaseException]:
         return await asyncio.gather(*(batches.submit(ask(number), in_loop=False) for number in range(4)), return_exceptions=True)
 
     with batching(odd_fails) as batches:
         outcomes = asyncio.run(main(batches))
-    assert outcomes[::2] == [b"0", b"2"] and [str(each) for each in outcomes[1::2]] == ["1", "3"]
+    assert outcomes[::2] == [b"0", b"2"] and [str(outcome) for outcome in outcomes[1::2]] == ["1", "3"]
 
 
 def test_a_large_request_delays_no_other():
@@ -77,12 +77,12 @@ def test_a_large_request_delays_no_other():
         assert asyncio.run(main(batches)) == [b"1", b"2"]
 
 
-def test_who_waits_no_longer_is_not_answered():
+def test_a_request_that_was_given_up_is_not_answered():
     answered: list[str] = []
     busy, release = threading.Event(), threading.Event()
 
     def first_waits(asks: Sequence[PredictRequest]) -> list[Outcome]:
-        answered.extend(each.trace_id for each in asks)
+        answered.extend(request.trace_id for request in asks)
         busy.set()
         assert release.wait(10)
         return by_name(asks)
@@ -125,7 +125,7 @@ def test_a_large_request_that_waits_no_longer_is_not_answered():
     assert sorted(answered) == ["0", "1", "3"]
 
 
-def test_what_is_queued_is_answered_before_the_end():
+def test_queued_requests_are_answered_before_the_end():
     async def main(batches: Batching) -> list[bytes]:
         tasks = [asyncio.create_task(batches.submit(ask(number), in_loop=False)) for number in range(20)]
         await asyncio.sleep(0)

@@ -40,8 +40,8 @@ def additive(score: Score) -> Score:
     return lambda rows: TASK.additive(score(rows), None)
 
 
-def baseline_of(found: Explanation) -> float:
-    return TASK.baseline(found.baseline)["baseline_probability"]
+def baseline_of(explanation: Explanation) -> float:
+    return TASK.baseline(explanation.baseline)["baseline_probability"]
 
 
 def nothing_known(signature: Signature) -> np.ndarray:
@@ -92,8 +92,8 @@ def by_brute_force(score: Score, row: np.ndarray) -> dict[str, float]:
 @given(seed=SEEDS, known=KNOWN, order=SEEDS)
 def test_an_ordering_and_its_reverse_are_exact_where_inputs_interact_by_twos(seed: int, known: np.ndarray, order: int):
     row = np.where(known, ROW, NOTHING)
-    found = explained(game_of_twos(seed), row, seed=order)
-    assert dict(found.contributions) == pytest.approx(by_brute_force(game_of_twos(seed), row), abs=1e-9)
+    explanation = explained(game_of_twos(seed), row, seed=order)
+    assert dict(explanation.contributions) == pytest.approx(by_brute_force(game_of_twos(seed), row), abs=1e-9)
 
 
 @settings(deadline=None, max_examples=5)
@@ -101,33 +101,33 @@ def test_an_ordering_and_its_reverse_are_exact_where_inputs_interact_by_twos(see
 def test_many_orderings_come_to_the_mean_over_all_of_them(seed: int, order: int):
     score, pairs = any_game(seed), 5000
     exact = by_brute_force(score, ROW)
-    found = explained(score, ROW, seed=order, most=2 * pairs)
+    explanation = explained(score, ROW, seed=order, most=2 * pairs)
     observed = np.random.default_rng(seed).normal(size=2**INPUTS)
     # Hoeffding: a mean of pairs within twice the range of the game is further away once in 10^12.
     bound = 2 * (observed.max() - observed.min()) * math.sqrt(math.log(2e12) / (2 * pairs))
-    assert dict(found.contributions) == pytest.approx(exact, abs=bound)
+    assert dict(explanation.contributions) == pytest.approx(exact, abs=bound)
 
 
 def test_three_inputs_that_only_count_together_share_alike_within_the_stated_error():
     row = np.array([1, 1, 1, np.nan, np.nan, np.nan], np.float32)
-    found = explained(lambda rows: sigmoid((~np.isnan(rows[:, :3])).all(axis=1) * 3.0), row, most=20_000)
+    explanation = explained(lambda rows: sigmoid((~np.isnan(rows[:, :3])).all(axis=1) * 3.0), row, most=20_000)
     # Of a pair one half goes to each input that ends an ordering: 1.5 or 0, the former for two orderings in three.
-    assert found.standard_error == pytest.approx(1.5 * math.sqrt(2) / 3 / math.sqrt(10_000), rel=0.02)
-    assert dict(found.contributions) == pytest.approx(dict.fromkeys("abc", 1.0), abs=4 * found.standard_error)
+    assert explanation.standard_error == pytest.approx(1.5 * math.sqrt(2) / 3 / math.sqrt(10_000), rel=0.02)
+    assert dict(explanation.contributions) == pytest.approx(dict.fromkeys("abc", 1.0), abs=4 * explanation.standard_error)
 
 
 @given(seed=SEEDS, known=KNOWN, order=SEEDS, most=st.integers(0, 150))
 def test_contributions_and_baseline_add_up_to_the_prediction(seed: int, known: np.ndarray, order: int, most: int):
     score, row = any_game(seed), np.where(known, ROW, NOTHING)
-    found = explained(score, row, seed=order, most=most)
-    assert baseline_of(found) == pytest.approx(score(NOTHING[None])[0], rel=1e-12)
-    reached = log_odds(baseline_of(found)) + sum(found.contributions.values())
+    explanation = explained(score, row, seed=order, most=most)
+    assert baseline_of(explanation) == pytest.approx(score(NOTHING[None])[0], rel=1e-12)
+    reached = log_odds(baseline_of(explanation)) + sum(explanation.contributions.values())
     assert reached == pytest.approx(log_odds(score(row[None])[0]), abs=1e-9)
-    assert set(found.contributions) == {name for name, there in zip(NAMES, known, strict=True) if there}
+    assert set(explanation.contributions) == {name for name, there in zip(NAMES, known, strict=True) if there}
 
 
 @given(seed=SEEDS, order=SEEDS)
-def test_the_same_seed_gives_the_same_answer_and_the_largest_stands_first(seed: int, order: int):
+def test_the_same_seed_gives_the_same_explanation_and_the_largest_comes_first(seed: int, order: int):
     first, again = (explained(any_game(seed), ROW, seed=order, most=10) for _ in range(2))
     assert first == again
     assert [*first.contributions] == [*again.contributions]
@@ -159,20 +159,20 @@ def test_a_single_pair_states_no_error_unless_it_is_exact():
     assert dict(explained(any_game(1), two).contributions) == pytest.approx(by_brute_force(any_game(1), two), abs=1e-12)
 
 
-def test_what_is_missing_or_unknown_says_nothing():
+def test_missing_and_unknown_values_contribute_nothing():
     nothing = nothing_known(Signature(("delay", "wind"), {"carrier": ("AA", "UA")}))
     assert np.isnan(nothing[:2]).all() and nothing[2] == 0 and nothing.dtype == np.float32
-    found = explained(any_game(3), NOTHING)
-    assert found.contributions == {} and found.standard_error == 0
+    explanation = explained(any_game(3), NOTHING)
+    assert explanation.contributions == {} and explanation.standard_error == 0
     zero = np.where(np.arange(INPUTS) == 0, 0.0, NOTHING).astype(np.float32)
     assert [*explained(any_game(3), zero).contributions] == ["a"]  # 0 of a number is no missing number
 
 
 def test_scores_of_0_and_1_are_explained_as_nearly_so():
-    found = explained(lambda rows: (~np.isnan(rows[:, 0])).astype(float), ROW)
-    assert baseline_of(found) == pytest.approx(MIN_PROBABILITY)
-    assert found.contributions["a"] == pytest.approx(2 * log_odds(1 - MIN_PROBABILITY))
-    assert [found.contributions[name] for name in "bcdef"] == [0] * 5
+    explanation = explained(lambda rows: (~np.isnan(rows[:, 0])).astype(float), ROW)
+    assert baseline_of(explanation) == pytest.approx(MIN_PROBABILITY)
+    assert explanation.contributions["a"] == pytest.approx(2 * log_odds(1 - MIN_PROBABILITY))
+    assert [explanation.contributions[name] for name in "bcdef"] == [0] * 5
 
 
 def test_a_model_without_a_number_for_some_inputs_missing_is_not_explained():
@@ -181,13 +181,13 @@ def test_a_model_without_a_number_for_some_inputs_missing_is_not_explained():
 
 
 @pytest.mark.parametrize("onnx", [lambda: tiny_model(0.5), lambda: fitted_trees().to_onnx()], ids=["tiny", "trees"])
-def test_a_real_model_s_answer_is_taken_apart_and_is_json(onnx: Callable[[], bytes]):
+def test_the_explanation_of_a_real_model_adds_up_and_is_json(onnx: Callable[[], bytes]):
     model = OnnxModel.from_bytes(onnx())
     nothing = nothing_known(model.signature)
     row = np.random.default_rng(1).uniform(0, 3, len(nothing)).round().astype(np.float32)
     rng = np.random.default_rng(2)
-    found = explain(additive(model.score), row, nothing, names=model.signature.inputs, rng=rng, deadline=lambda: False)
-    stored = json.loads(json.dumps(asdict(found), allow_nan=False))
+    explanation = explain(additive(model.score), row, nothing, names=model.signature.inputs, rng=rng, deadline=lambda: False)
+    stored = json.loads(json.dumps(asdict(explanation), allow_nan=False))
     assert set(stored) == {"baseline", "contributions", "permutations", "standard_error"}
     reached = stored["baseline"] + sum(stored["contributions"].values())
     assert reached == pytest.approx(log_odds(float(model.score(row[None])[0])), abs=1e-9)

@@ -102,7 +102,7 @@ def test_a_new_plan_is_taken_over_and_the_old_one_again(slots: ModelSlots, home:
     assert slots.last_error is None
 
 
-def test_an_unchanged_plan_is_not_taken_again(slots: ModelSlots):
+def test_an_unchanged_plan_is_not_loaded_again(slots: ModelSlots):
     before = slots.lineup
     slots.poll()
     assert slots.lineup is before
@@ -250,7 +250,7 @@ def test_a_broken_plan_leaves_the_old_one_answering(slots: ModelSlots, home: Hom
     assert slots.last_error is None
 
 
-def test_a_plan_that_was_not_taken_is_tried_again_after_a_while(slots: ModelSlots, home: Home, watcher: Watcher):
+def test_a_plan_that_was_not_loaded_is_tried_again_after_a_while(slots: ModelSlots, home: Home, watcher: Watcher):
     deployment = place_blessed(home, 2, bias=1)
     flip_a_bit(model_file(home, 2))
     deployment.point(2, AT, "")
@@ -263,7 +263,7 @@ def test_a_plan_that_was_not_taken_is_tried_again_after_a_while(slots: ModelSlot
     assert champion_of(slots) == 2 and slots.last_error is None
 
 
-def test_what_stays_wrong_is_logged_once_and_counted_at_every_attempt(
+def test_a_lasting_error_is_logged_once_and_counted_at_every_attempt(
     slots: ModelSlots, home: Home, watcher: Watcher, caplog: pytest.LogCaptureFixture
 ):
     deployment = place_blessed(home, 2, bias=1)
@@ -276,7 +276,7 @@ def test_what_stays_wrong_is_logged_once_and_counted_at_every_attempt(
     assert watcher.failures == 3
 
 
-def test_going_back_from_a_failed_version_clears_its_error(slots: ModelSlots, home: Home):
+def test_a_rollback_from_a_failed_version_clears_its_error(slots: ModelSlots, home: Home):
     deployment = place_blessed(home, 2, bias=1)
     flip_a_bit(model_file(home, 2))
     for version in (2, 1):

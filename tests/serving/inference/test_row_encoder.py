@@ -30,13 +30,13 @@ def test_categories_that_training_never_saw_are_named():
 
 
 @given(st.lists(st.tuples(numbers, words), max_size=20))
-def test_what_is_no_longer_declared_is_missing_in_every_row_and_named(rows: list[tuple[float | str | None, ...]]):
+def test_a_column_that_is_no_longer_declared_is_missing_in_every_row_and_named(rows: list[tuple[float | str | None, ...]]):
     encoder = RowEncoder(SIGNATURE, ("a", "kind"))
     whole = [(row[0], None, None, row[1], None) for row in rows]
     assert np.array_equal(encoder.encode(rows), RowEncoder(SIGNATURE, NAMES).encode(whole), equal_nan=True)
     assert encoder.unseen((1.0, "z")) == [("kind", "z")]
-    told = "is no longer declared; the model treats it as missing"
-    assert encoder.warnings == [f"c {told}", f"place {told}"] and RowEncoder(SIGNATURE, NAMES).warnings == []
+    warning = "is no longer declared; the model treats it as missing"
+    assert encoder.warnings == [f"c {warning}", f"place {warning}"] and RowEncoder(SIGNATURE, NAMES).warnings == []
 
 
 def test_a_model_that_reads_nothing_that_is_declared_is_refused():

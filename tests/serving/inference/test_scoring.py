@@ -27,7 +27,7 @@ TASK = task_of(USE_CASE.task)
 
 
 def lineup_in(home: Home, when_hot: WhenHot = None) -> Lineup:
-    """Version 1 answers 0.27, version 2, its challenger by halves, 0.73; of hot rows the challenger says `when_hot`."""
+    """Version 1 answers 0.27, version 2, its challenger by halves, 0.73; for hot rows the challenger gives `when_hot`."""
     place_blessed(home, 2, bias=1.0, when_hot=when_hot)
     deployment = place_blessed(home, 1, bias=-1.0)
     deployment.point(1)
@@ -153,7 +153,7 @@ def test_a_failing_challenger_is_found_through_the_cache_as_well(tmp_path: Path)
 
 
 def test_each_row_has_the_time_of_the_model_that_scored_it(lineup: Lineup):
-    """The challenger is asked first, for 2 s by this clock, then the champion, for 3 s."""
+    """The challenger scores first, for 2 s by this clock, then the champion, for 3 s."""
     ticks = iter((10.0, 12.0, 20.0, 23.0))
     scored = Scorer(STICKY, Telemetry(), lambda: next(ticks)).score(lineup, flights(50))
     assert {(score.arm, score.model_ms) for score in scored} == {("challenger", 2000.0), ("champion", 3000.0)}

@@ -76,7 +76,7 @@ def test_where_the_shadow_gives_no_probability_the_log_has_that_next_to_the_answ
     rows, _ = log.read()
     failed = [when_hot == "raises", True, False]  # one row makes the whole run raise, and the next run goes on
     assert rows["challenger_failed"].to_list() == failed
-    assert [each is None for each in rows["probability"]] == [each is None for each in rows["decision"]] == failed
+    assert [value is None for value in rows["probability"]] == [value is None for value in rows["decision"]] == failed
     assert rows["champion_probability"].to_list() == [0.125, 0.25, 0.375]
     assert "mlops_shadow_dropped_total 0.0" in generate_latest(telemetry.registry).decode()
 
@@ -108,7 +108,7 @@ def test_a_shadow_whose_log_fails_drops_rows_and_goes_on(tmp_path: Path, loaded:
     assert "mlops_shadow_dropped_total 2.0" in generate_latest(telemetry.registry).decode()
 
 
-def test_whatever_fails_the_shadow_goes_on_with_the_next_rows_and_counts_those_it_lost(tmp_path: Path, loaded: LoadedModel):
+def test_after_any_failure_the_shadow_goes_on_with_the_next_rows_and_counts_those_it_lost(tmp_path: Path, loaded: LoadedModel):
     log, telemetry = PredictionLog(tmp_path / "log", USE_CASE), Telemetry()
     shadowing = shadowing_into(log, telemetry)
     shadowing.start()

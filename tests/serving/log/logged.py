@@ -9,7 +9,7 @@ MOMENT = datetime(2024, 3, 1, 10, tzinfo=UTC)
 
 
 def row(log: PredictionLog, prediction_id: str, **values: Any) -> dict[str, Any]:
-    """Of a second that its number says."""
+    """The answer of a number, at that second."""
     answered_at = MOMENT + timedelta(seconds=int(prediction_id.rpartition("-")[2]))
     answer = {"prediction_id": prediction_id, "answered_at": answered_at, "customer": "c1", "amount": 1.5}
     return dict.fromkeys(log.schema) | answer | values

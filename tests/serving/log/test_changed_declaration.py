@@ -148,7 +148,7 @@ def test_what_is_accepted_as_a_feature_is_a_value_of_the_request_column_too(
     ),
     st.sampled_from(["int", "float", "bool", "string"]),
 )
-def test_of_any_mixture_every_line_is_a_row_or_a_fault(
+def test_every_line_of_any_mixture_is_a_row_or_a_fault(
     tmp_path_factory: pytest.TempPathFactory, values: list[Any], dtype: DType
 ) -> None:
     folder = tmp_path_factory.mktemp("log")

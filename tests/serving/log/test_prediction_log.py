@@ -68,7 +68,7 @@ def test_the_schema_is_fixed_by_the_declaration():
     assert schema["temp"] == pl.Float64 and schema["weekday"] == pl.String and schema["sched_dep"] == pl.Datetime("us", "UTC")
 
 
-def test_an_input_may_not_bear_the_name_of_an_answer():
+def test_an_input_with_the_name_of_an_answer_column_is_refused():
     numeric = (*USE_CASE.features.numeric, "probability")
     with pytest.raises(IllegalDeclaration, match="probability is a column of the prediction log"):
         log_schema(USE_CASE.but(features=USE_CASE.features.but(numeric=numeric)))
@@ -79,7 +79,7 @@ def test_an_empty_log_reads_as_no_rows_with_the_schema(log: PredictionLog):
     assert rows.schema == log.schema and rows.is_empty() and positions == {}
 
 
-def test_what_was_appended_is_read_back_exactly(log: PredictionLog):
+def test_appended_rows_are_read_back_exactly(log: PredictionLog):
     log.append(answers(3).with_columns(not_logged=pl.lit(1)).to_dicts())
     rows, _ = log.read()
     assert rows.equals(answers(3))
@@ -160,8 +160,8 @@ def test_a_full_disk_keeps_all_rows_of_a_request_or_none_and_is_recovered_from(t
 def test_personal_data_is_hashed_with_a_key_or_left_out(tmp_path: Path):
     schedule = USE_CASE.contract("schedule")
     private = {"tailnum": "hashed", "dest": "left_out"}
-    columns = tuple(each.but(pii=private.get(each.name)) for each in schedule.columns)
-    contracts = tuple(each.but(columns=columns) if each is schedule else each for each in USE_CASE.contracts)
+    columns = tuple(column.but(pii=private.get(column.name)) for column in schedule.columns)
+    contracts = tuple(contract.but(columns=columns) if contract is schedule else contract for contract in USE_CASE.contracts)
     use_case = USE_CASE.but(contracts=contracts)
     hashes = []
     for secret in (b"a", b"a", b"b"):
@@ -178,8 +178,8 @@ def test_personal_data_is_hashed_with_a_key_or_left_out(tmp_path: Path):
 
 def test_a_label_that_would_join_on_hidden_data_is_refused():
     schedule = USE_CASE.contract("schedule")
-    columns = tuple(each.but(pii="hashed") if each.name == "flight" else each for each in schedule.columns)
-    contracts = tuple(each.but(columns=columns) if each is schedule else each for each in USE_CASE.contracts)
+    columns = tuple(column.but(pii="hashed") if column.name == "flight" else column for column in schedule.columns)
+    contracts = tuple(contract.but(columns=columns) if contract is schedule else contract for contract in USE_CASE.contracts)
     with pytest.raises(IllegalDeclaration, match="'flight' is personal data that the log hides"):
         USE_CASE.but(contracts=contracts)
 
@@ -236,7 +236,7 @@ def test_an_unknown_id_is_refused_with_the_places_that_were_searched(log: Predic
         log.find(name)
 
 
-def test_a_line_that_was_altered_is_not_taken_for_an_answer(log: PredictionLog, tmp_path: Path):
+def test_an_altered_line_is_not_read_as_an_answer(log: PredictionLog, tmp_path: Path):
     log.append(whole_answers(2).to_dicts())
     (segment,) = tmp_path.rglob("*.jsonl")
     segment.write_bytes(

@@ -212,7 +212,7 @@ def test_a_report_of_nothing_new_commits_nothing(log: PredictionLog, table: Path
     assert DeltaTable(table).version() == version
 
 
-def test_what_was_read_before_is_not_read_again(log: PredictionLog, table: Path, tmp_path: Path) -> None:
+def test_rows_that_were_read_before_are_not_read_again(log: PredictionLog, table: Path, tmp_path: Path) -> None:
     log.append([row(log, f"p-{number}") for number in range(20)])
     report_predictions(table, log)
     file = segment(tmp_path / "logs")
