@@ -24,7 +24,7 @@ def new(
     *,
     source: Annotated[str, typer.Option("--from", metavar="FILE_OR_URL", help="A table: CSV, Parquet, JSON lines or Excel.")],
     label: Annotated[str, typer.Option(metavar="COLUMN", help="What is to be predicted.")] = "",
-    time: Annotated[str, typer.Option(metavar="COLUMN", help="When a row happens.")] = "",
+    time: Annotated[str, typer.Option(metavar="COLUMN", help="When a row happens; none: rows have no time.")] = "",
     key: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="What identifies a row; may be repeated.")] = None,
     task: Annotated[str, typer.Option(help="binary, multiclass or regression.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take what is likeliest.")] = False,

@@ -11,16 +11,7 @@ from mlops_assets.inspection.contracts import NO_INPUT
 from mlops_assets.inspection.formats import find_formats
 from mlops_assets.inspection.labels import propose_task
 from mlops_assets.inspection.parts import Draft, declare_contract, declare_rest, declare_source
-from mlops_assets.inspection.roles import (
-    Choice,
-    Key,
-    count_repeated,
-    find_column,
-    find_key,
-    find_period,
-    label_choice,
-    time_choice,
-)
+from mlops_assets.inspection.roles import Key, count_repeated, find_column, find_key, find_period, label_choice, time_choice
 from mlops_assets.inspection.sentinels import declare_sentinels
 from mlops_assets.inspection.table_file import NoTable, TableFile
 from mlops_assets.spec.form import Csv, Excel, Form
@@ -35,6 +26,7 @@ class Question(NamedTuple):
 
 
 Ask = Callable[[Question, Sequence[str]], str]
+NO_TIME = "none"  # answers --time for a table whose rows are as of its delivery
 
 
 @dataclass(frozen=True)
@@ -89,13 +81,13 @@ def _choose(table: TableFile, columns: tuple[InspectedColumn, ...], form: Form, 
     others = [column for column in columns if column is not time]
     label, is_assumed = _chosen_label(columns, others, wishes, ask)
     task = propose_task(label, wishes.task)
-    key = _chosen_key([column for column in columns if column is not label], time, wishes)
+    key = _chosen_key([column for column in columns if column is not label], time, wishes, can_number=table.is_whole)
     draft = Draft(label, time, key, task, columns, find_period(table, time, form) if time else None)
     if is_assumed:
         draft.assumptions.append(f"the label is {label.shown}: name another one with --label")
     draft.assumptions += task.assumptions
     if time and not wishes.time:
-        draft.assumptions.append(f"a row happens at {time.shown}: name another column with --time")
+        draft.assumptions.append(f"a row happens at {time.shown}: name another column with --time, or {NO_TIME}")
     if time and time.dtype == "datetime":
         draft.assumptions.append("a time without an offset is in UTC: declare time_zone of the form, and tz of the grain, if not")
     if not wishes.keys:
@@ -112,36 +104,33 @@ def _chosen_label(
     if not choice.candidates:
         raise NoTable("--label · no column can be a label: all are constant, empty, identifiers or days. Name one with --label.")
     if ask and not choice.is_sure:
-        return _ask_for_column(Question("Which column is to be predicted", "--label"), choice, columns, ask), False
+        wish = ask(Question("Which column is to be predicted", "--label"), [column.header for column in choice.candidates])
+        return find_column(columns, wish, "--label"), False
     return choice.candidates[0], True
 
 
 def _chosen_time(columns: Sequence[InspectedColumn], wishes: Wishes, ask: Ask | None) -> InspectedColumn | None:
-    if wishes.time:
-        column = find_column(columns, wishes.time, "--time")
-        if column.dtype not in ("date", "datetime"):
-            found = f"{column.header!r} is of type {column.dtype}"
-            raise NoTable(
-                f"--time · {found}; legal: days or moments, all written in one form. Name another column, or correct it."
-            )
-        return column
     choice = time_choice([column for column in columns if wishes.label not in (column.header, column.name)])
-    if not choice.candidates:
+    headers = [column.header for column in choice.candidates]
+    wish = wishes.time
+    if not wish and ask and not choice.is_sure:
+        wish = ask(Question("When does a row happen", "--time"), [*headers, NO_TIME])
+    if not wish:
+        return choice.candidates[0] if headers else None
+    if wish == NO_TIME and not any(NO_TIME in (column.header, column.name) for column in columns):
         return None
-    return (
-        _ask_for_column(Question("When does a row happen", "--time"), choice, columns, ask)
-        if ask and not choice.is_sure
-        else choice.candidates[0]
-    )
+    column = find_column(columns, wish, "--time")
+    if column.dtype not in ("date", "datetime"):
+        found = f"{column.header!r} is of type {column.dtype}"
+        legal = f"days or moments, all written in one form, or {NO_TIME}"
+        raise NoTable(f"--time · {found}; legal: {legal}. Name another column, or correct it.")
+    return column
 
 
-def _ask_for_column(question: Question, choice: Choice, columns: Sequence[InspectedColumn], ask: Ask) -> InspectedColumn:
-    return find_column(columns, ask(question, [column.header for column in choice.candidates]), question.text)
-
-
-def _chosen_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None, wishes: Wishes) -> Key:
+def _chosen_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None, wishes: Wishes, *, can_number: bool) -> Key:
+    """`can_number`: a copy of the file with a number for each row can be made."""
     if not wishes.keys:
-        if key := find_key(columns, time):
+        if key := find_key(columns, time, with_measured=not can_number):
             return key
         raise NoKey("--key · no column identifies a row. Name the columns that do, or add one with a number for each row.")
     key = tuple(find_column(columns, wish, "--key") for wish in wishes.keys)

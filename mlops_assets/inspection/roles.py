@@ -119,9 +119,9 @@ def find_period(table: TableFile, time: InspectedColumn, form: Form) -> Period:
     return Period(min(days), max(days), len(days), rows)
 
 
-def find_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None) -> Key | None:
-    """The columns that identify a row: an identifier, the time, one with the other, or else two values that do. `columns` are
-    without the label.
+def find_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None, *, with_measured: bool = False) -> Key | None:
+    """The columns that identify a row: an identifier, the time, one with the other, or else two values that do, which are equal
+    by chance where they are measured. `columns` are without the label.
     """
     whole = [column for column in columns if not column.missing and not column.personal and column.kind != "empty"]
     identifiers = [column for column in whole if column.kind == "identifier"]
@@ -133,8 +133,9 @@ def find_key(columns: Sequence[InspectedColumn], time: InspectedColumn | None) -
         for column in others:
             if not (repeated := count_repeated((column, time))):
                 return Key((column, time), repeated)
-    made = _fewest(sorted((one for one in whole if one.kind != "free text"), key=lambda one: -one.values.n_unique()))
-    return None if made.repeated else made
+    values = (one for one in whole if one.kind != "free text" and (with_measured or one.dtype != "float"))
+    made = _fewest(sorted(values, key=lambda one: -one.values.n_unique()))
+    return made if made.columns and not made.repeated else None
 
 
 def _fewest(columns: Sequence[InspectedColumn]) -> Key:

@@ -9,7 +9,7 @@ import pytest
 from mlops_assets.inspection.column_names import LOGGED, column_names
 from mlops_assets.inspection.contracts import round_up
 from mlops_assets.inspection.labels import find_typos
-from mlops_assets.inspection.proposal import Proposal, Question, Wishes, propose
+from mlops_assets.inspection.proposal import NoKey, Proposal, Question, Wishes, propose
 from mlops_assets.inspection.roles import Period
 from mlops_assets.inspection.source_code import to_code
 from mlops_assets.inspection.splits import RARER_HALF, propose_split
@@ -179,6 +179,45 @@ def test_the_parts_of_a_split_have_enough_rows_to_look_for_leaks(
     rows: int, share: float, span: timedelta | None, split: TimeSplit | RandomSplit | None, is_enough: bool
 ) -> None:
     assert propose_split(rows, share, span) == (split, is_enough)
+
+
+def test_a_table_with_days_is_read_as_one_without_where_a_person_says_so(tmp_path: Path) -> None:
+    content = csv(header=["id", "moment", "amount", "age", "colour", "left"])
+    timed, untimed = (proposed(tmp_path, content, label="left", **wishes) for wishes in ({}, {"time": "none"}))
+    assert "a row happens at moment: name another column with --time, or none" in timed.assumptions
+    assert (timed.use_case.contracts[0].day, untimed.use_case.contracts[0].day) == ("moment", None)
+    assert isinstance(untimed.use_case.split, RandomSplit) and untimed.use_case.first_day is None
+    with pytest.raises(NoTable, match="legal: days or moments, all written in one form, or none"):
+        proposed(tmp_path, content, label="left", time="age")
+    named = csv(header=["id", "none", "amount", "age", "colour", "left"])
+    assert proposed(tmp_path, named, label="left", time="none").use_case.contracts[0].day == "none"
+
+
+def test_none_is_the_last_answer_to_when_a_row_happens(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(csv(booked_at=lambda row: day(row, "%Y-%m-%d"), paid_at=lambda row: day(row, "%Y-%m-%d")))
+    asked = list[list[str]]()
+
+    def answer(_question: Question, answers: Sequence[str]) -> str:
+        asked.append([*answers])
+        return answers[-1]
+
+    wishes, today = Wishes(label="churn"), date(2013, 12, 1)
+    table = read_table_file(tmp_path / "t.csv")
+    proposal = propose(table, name="model", table_name="t", owner="team:data", wishes=wishes, today=today, ask=answer)
+    assert asked and asked[0][-1] == "none" and proposal.use_case.contracts[0].day is None
+
+
+def test_measured_values_identify_rows_only_where_no_number_can_be_added(tmp_path: Path) -> None:
+    rows = "".join(f"{n * 37 % 101}.5,{n * 53 % 97}.25,{'yes' if n % 2 else 'no'}\n" for n in range(90))
+    content = f"width,height,left\n{rows}".encode()
+    with pytest.raises(NoKey, match="no column identifies a row"):
+        proposed(tmp_path, content, label="left")
+    table = read_table_file(tmp_path / "t.csv", max_rows=80)
+    wishes = Wishes(label="left")
+    contract = propose(
+        table, name="m", table_name="t", owner="team:data", wishes=wishes, today=date(2013, 12, 1)
+    ).use_case.contracts[0]
+    assert contract.unique == ("width",)
 
 
 def test_a_copy_with_numbers_has_every_row_or_is_not_made(tmp_path: Path) -> None:
