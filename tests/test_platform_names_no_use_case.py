@@ -10,7 +10,7 @@ from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import USE_CASES
 
 FOLDERS = ("mlops_assets", "deploy", "feature_repo")
-# The use cases, the demo, which tells the story of one, and the example of a new project.
+# The use cases, the demo of one of them, and the example of a new project.
 OWN = ("mlops_assets/use_cases/", "mlops_assets/local/demo/", "mlops_assets/local/project/")
 SUFFIXES = {".py", ".yaml", ".jinja", ".sh", ".tf", ".sql", ".Dockerfile"}  # documentation may show an example
 # Names that are also words of the language, of a library or of a file format, with another meaning in the platform.

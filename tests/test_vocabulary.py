@@ -14,7 +14,7 @@ from mlops_assets import spec
 from mlops_assets.spec.request_feature import hashed_words
 from mlops_assets.spec.spec import Spec
 
-# Shared by others, and declared by nobody.
+# Base classes, which no declaration uses itself.
 BASES = {"Spec", "Form", "InTime", "Implemented", "Imported", "OfLocalTime", "OnCheck", "PulledSource", "RequestFeature",
          "Split", "Suffixed", "Task", "Watching"}  # fmt: skip
 

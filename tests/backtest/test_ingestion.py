@@ -50,7 +50,7 @@ def test_files_of_the_same_days_are_one_run_with_their_features() -> None:
     assert names.quarantine("loans", "payments") in runs[0].paths
 
 
-def test_a_missing_day_of_a_due_table_holds_up_only_itself() -> None:
+def test_a_missing_day_of_a_due_table_delays_only_itself() -> None:
     runs = plan(LOANS, {"applications": days(0, 1, 2), "payments": days(0, 2)}, 0, 3)
     assert {run.keys: made([run])[0] for run in runs[:1]} == {keys(0, 2): ALL[:2]}
     assert [(run.keys, made([run])[0]) for run in runs[1:3]] == [(keys(0, 0), ALL[2:4]), (keys(2, 2), ALL[2:4])]

@@ -72,6 +72,6 @@ def test_every_cause_is_on_the_page_and_every_anchor_is_unique() -> None:
         "Version 1 is trained and passes its gates", "Version 1 serves", "Alarm of drift",
         "Version 2 is trained and passes its gates", "Version 2 begins its rollout", "Version 2 is rolled back",
     ]  # fmt: skip
-    shown = {name: findings[0][name] for name in ("test", "breached", "evidence", "needed", "message")}
-    assert decisions[-1].tables == {"tests of the rollout": [shown]}
+    finding = {name: findings[0][name] for name in ("test", "breached", "evidence", "needed", "message")}
+    assert decisions[-1].tables == {"tests of the rollout": [finding]}
     assert decisions[-1].causes == ["training-2024-03-03"]

@@ -85,12 +85,12 @@ def service(ground: Ground) -> Contender:
         "service", serve_command(port, service="tests.benchmarks.measured_service:Service"), port, "/readyz", **variables
     )
     url, headers = f"http://127.0.0.1:{port}/predict", (f"Authorization: Bearer {ground.token}",)
-    given = write_bodies(ground.flights, "features", ground.folder)
+    bodies = write_bodies(ground.flights, "features", ground.folder)
     looked_up = write_bodies(ground.flights, "rows", ground.folder)
     return Contender(
         "this service",
         child,
-        (Question(GIVEN, url, given, _ours, headers), Question(LOOKED_UP, url, looked_up, _ours_looked_up, headers)),
+        (Question(GIVEN, url, bodies, _ours, headers), Question(LOOKED_UP, url, looked_up, _ours_looked_up, headers)),
     )
 
 

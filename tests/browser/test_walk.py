@@ -128,7 +128,7 @@ def test_a_data_scientist_decides_from_the_launchpad_and_reads_what_is_not_possi
     walk.open(walk.status, "approval of version 1 by ana", "I read its evaluation")
 
 
-def test_a_data_scientist_who_materializes_too_early_reads_what_comes_first(walk: Walk) -> None:
+def test_a_data_scientist_who_materializes_too_early_is_referred_to_the_missing_step(walk: Walk) -> None:
     walk.open(f"{walk.dagster}/assets/{TUMOR}/drift", "Never materialized")
     walk.page.get_by_role("button", name="Materialize").first.click()
     walk.page.get_by_role("button", name="Confirm").click()  # Dagster itself warns of what is not materialized yet

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.foundation.home import Home
-from tests.cli.test_promotion import NAME, Run, home, laid, plan_in_force, run
+from tests.cli.test_promotion import NAME, Run, home, plan_in_force, run, template_home
 
-__all__ = ["home", "laid", "run"]  # fixtures
+__all__ = ["home", "run", "template_home"]  # fixtures
 COMMANDS = {
     "promote": ("promote", NAME, "2", "--why", "now"), "promote the champion": ("promote", NAME, "1", "--why", "now"),
     "route": ("route", NAME, "--challenger", "2", "--share", "0.1"), "end a route": ("route", NAME), "mirror": ("ledger", "mirror", NAME),
@@ -44,7 +44,7 @@ def test_the_replaced_plan_is_named_and_its_file_is_kept(run: Run, home: Home, c
     assert file.read_bytes() == content and plan_in_force(home).number >= 4
 
 
-def test_a_rollback_over_an_edited_plan_goes_back_and_names_it(run: Run, home: Home) -> None:
+def test_a_rollback_over_an_edited_plan_is_done_and_names_the_edit(run: Run, home: Home) -> None:
     run("promote", NAME, "2", "--why", "now")
     edit(home, EDITS["another champion"][0])
     result = run("rollback", NAME)

@@ -192,7 +192,7 @@ def test_keys_can_be_revoked_in_a_damaged_home(run: Run, served: Home) -> None:
     assert run("keys", "revoke", "shop").exit_code == 0
 
 
-def test_a_lost_ledger_is_never_begun_anew(served: Home) -> None:
+def test_a_lost_ledger_is_never_created_again(served: Home) -> None:
     served.ledger.unlink()
     ledger = Ledger(f"sqlite:///{served.ledger}")
     for use in (ledger.create, ledger.use_cases, lambda: ledger.append(NAME, "refusal", {}, by="ana", at=AT)):

@@ -75,8 +75,8 @@ def test_the_newest_records_are_shown_oldest_first_one_a_line_with_who_when_and_
 
 
 def test_whole_records_are_shown_for_programs(run: Run, file: Path):
-    shown = [json.loads(line) for line in run("show", "flights", "--last", "3", "--json").output.splitlines()]
-    assert shown == [asdict(record) for record in Ledger(f"sqlite:///{file}").records("flights")[-3:]]
+    printed = [json.loads(line) for line in run("show", "flights", "--last", "3", "--json").output.splitlines()]
+    assert printed == [asdict(record) for record in Ledger(f"sqlite:///{file}").records("flights")[-3:]]
 
 
 def test_a_reason_stays_on_its_line_and_sends_no_control_characters_to_the_terminal(run: Run, file: Path):

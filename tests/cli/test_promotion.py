@@ -52,9 +52,9 @@ def bless(home: Home, version: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four registered versions, three of them blessed; 1 answers, and MLflow shows it."""
-    home = Home(tmp_path_factory.mktemp("laid"))
+    home = Home(tmp_path_factory.mktemp("template_home"))
     registry, promotions = ModelRegistry(home.mlflow), promotions_of(home)
     for version in (1, 2, 3, UNBLESSED):
         onnx = tiny_model(version)
@@ -69,8 +69,8 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(laid: Path, tmp_path: Path) -> Home:
-    return Home(Path(shutil.copytree(laid, tmp_path / "home")))
+def home(template_home: Path, tmp_path: Path) -> Home:
+    return Home(Path(shutil.copytree(template_home, tmp_path / "home")))
 
 
 @pytest.fixture
@@ -293,8 +293,8 @@ def test_status_shows_what_each_live_server_serves(run: Run, home: Home, monkeyp
 
 def test_a_first_version_that_waits_for_its_approval_is_all_that_status_advises(run: Run, new_home: Home, high_risk: None):
     bless(new_home, 1)
-    shown = run("status").output
-    assert "nothing serves yet\nwaiting: version 1 waits for `mlops approve flight_delay 1 --why …`\n" in shown
+    output = run("status").output
+    assert "nothing serves yet\nwaiting: version 1 waits for `mlops approve flight_delay 1 --why …`\n" in output
 
 
 @pytest.mark.usefixtures("high_risk")
@@ -340,7 +340,7 @@ def test_an_approval_names_the_account_that_gives_it(run: Run, home: Home):
         (("2", "--why", "read", "--by", "ana\neve"), 2, "legal: printable text, on one line"),
     ],
 )
-def test_an_approval_that_cannot_be_is_refused(run: Run, home: Home, arguments: tuple[str, ...], code: int, because: str):
+def test_an_impossible_approval_is_refused(run: Run, home: Home, arguments: tuple[str, ...], code: int, because: str):
     before = records_of(home)
     result = run("approve", NAME, *arguments)
     assert result.exit_code == code and because in result.output and "Traceback" not in result.output
@@ -431,7 +431,7 @@ def test_the_challenger_is_rolled_back_first_and_then_the_champion(run: Run, hom
     assert (newest.kind, newest.by, newest.body["reason"], newest.body["version"]) == ("rollback", "ben", "wrong", 2)
 
 
-def test_going_back_does_not_wait_for_mlflow(run: Run, home: Home, server: str):
+def test_a_rollback_does_not_wait_for_mlflow(run: Run, home: Home, server: str):
     promotions_of(home).promote(2, reason="better", by="ana", at=AT)
     shutil.rmtree(home.mlflow)
     home.mlflow.write_text("a file where the folder belongs")

@@ -63,9 +63,9 @@ def samples(rows: int) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a platform that has read 300 samples and has stopped."""
-    root = tmp_path_factory.mktemp("laid")
+    root = tmp_path_factory.mktemp("template_home")
     environment = environment_of(root, {})
     environment.home.dagster.mkdir(parents=True)
     (environment.home.dagster / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
@@ -79,8 +79,8 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(laid: Path, tmp_path: Path) -> Home:
-    return Home(Path(shutil.copytree(laid, tmp_path / "home")))
+def home(template_home: Path, tmp_path: Path) -> Home:
+    return Home(Path(shutil.copytree(template_home, tmp_path / "home")))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from mlops_assets.spec.gate import Floor
 from mlops_assets.spec.split import RandomSplit
 from mlops_assets.spec.training import HistGradientBoosting
 from mlops_assets.training.model_registry import ModelRegistry
-from tests.cli.test_train import SMALL, declare, laid  # noqa: F401
+from tests.cli.test_train import SMALL, declare, template_home  # noqa: F401
 
 pytestmark = pytest.mark.slow
 NAME, MODEL = SMALL.name, names.registered_model(SMALL.name)
@@ -39,9 +39,9 @@ def command(home: Path, *arguments: str, environment: str = "test") -> Result:
 
 
 @pytest.fixture(scope="module")
-def trained(laid: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trained(template_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home whose version 1 serves."""
-    home = Path(shutil.copytree(laid, tmp_path_factory.mktemp("trained") / "home"))
+    home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("trained") / "home"))
     with pytest.MonkeyPatch.context() as patch:
         declare(SMALL, patch)
         result = command(home, "train", NAME, "--because", "the first", "--by", "ana")
@@ -99,9 +99,9 @@ def test_a_version_is_taken_over_with_its_evidence_and_serves_by_the_rules_of_th
 
 
 def test_an_imported_version_gets_the_next_number_of_its_environment(
-    trained: Path, file: Path, laid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, file: Path, template_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Path(shutil.copytree(laid, tmp_path / "staging"))
+    other = Path(shutil.copytree(template_home, tmp_path / "staging"))
     with monkeypatch.context() as patch:
         declare(SMALL.but(trainer=HistGradientBoosting(max_iter=9)), patch)
         assert command(other, "train", NAME, "--because", "its own").exit_code == 0

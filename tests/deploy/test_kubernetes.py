@@ -16,7 +16,7 @@ from tests.servers.kubernetes_server import VERSION
 
 OVERLAYS = ("dev", "staging", "production")
 CUSTOM = {"HTTPRoute", "PodMonitor"}  # of the Gateway API and of Prometheus' operator: Kubernetes has no schema of them
-SECRETS = {"platform", "predictions", "signing", "sign-in"}  # which docs/kubernetes.md tells people to make
+SECRETS = {"platform", "predictions", "signing", "sign-in"}  # which people create by docs/kubernetes.md
 Objects = list[dict[str, Any]]
 
 

@@ -86,10 +86,10 @@ def test_the_examples_are_the_rows_that_moved_most_with_their_request() -> None:
     gain = (theirs - truth) ** 2 - (ours - truth) ** 2
     comparison = compare_models(rows)
     order = np.argsort(-gain, kind="stable")
-    for shown, places in ((comparison.gained, order[:EXAMPLES]), (comparison.lost, order[::-1][:EXAMPLES])):
-        assert [one["truth"] for one in shown] == ["late" if truth[place] else "not late" for place in places]
+    for examples, places in ((comparison.gained, order[:EXAMPLES]), (comparison.lost, order[::-1][:EXAMPLES])):
+        assert [one["truth"] for one in examples] == ["late" if truth[place] else "not late" for place in places]
         for side, scores in (("champion", theirs), ("candidate", ours)):
-            assert [one[side] for one in shown] == pytest.approx(scores[places].round(2))
+            assert [one[side] for one in examples] == pytest.approx(scores[places].round(2))
     first = rows.row(int(np.argmax(gain)), named=True)
     assert comparison.gained[0]["facts"] == {
         "carrier": first["carrier"], "flight": str(first["flight"]), "tailnum": "unknown", "origin": first["origin"],

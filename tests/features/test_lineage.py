@@ -200,10 +200,10 @@ HOLDS: dict[str, tuple[pl.Expr, bool]] = {
 }
 
 
-@pytest.mark.parametrize(("made", "shown"), HOLDS.values(), ids=HOLDS)
-def test_a_column_holds_a_key_when_renaming_the_key_changes_it(made: pl.Expr, shown: bool) -> None:
+@pytest.mark.parametrize(("made", "is_key"), HOLDS.values(), ids=HOLDS)
+def test_a_column_holds_a_key_when_renaming_the_key_changes_it(made: pl.Expr, is_key: bool) -> None:
     same = unchanged_by_renaming((PAYMENTS,), lambda tables: tables["payments"].select(column=made), "customer")
-    assert same == (set() if shown else {"column"})
+    assert same == (set() if is_key else {"column"})
 
 
 def test_numbers_and_moments_can_be_keys() -> None:

@@ -53,7 +53,7 @@ def test_a_created_file_never_replaces_another(tmp_path: Path):
     assert (tmp_path / "file").read_bytes() == b"first" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_folder_in_the_way_is_an_error_and_not_a_loss(tmp_path: Path):
+def test_a_folder_of_the_same_name_is_an_error_and_is_kept(tmp_path: Path):
     (tmp_path / "file" / "inner").mkdir(parents=True)
     with pytest.raises(OSError, match="file"):
         replace_file(tmp_path / "file", b"content")

@@ -22,7 +22,7 @@ def test_an_empty_environment_is_local_and_shows_no_key(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("variables", "home"), [({}, PROJECT / ".mlops"), ({"MLOPS_HOME": "a/home"}, PROJECT / "a" / "home")])
-def test_command_line_and_server_have_the_same_home_in_whatever_folder_they_run(
+def test_command_line_and_server_have_the_same_home_in_any_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], home: Path
 ):
     monkeypatch.chdir(tmp_path)

@@ -80,13 +80,13 @@ def test_a_table_of_another_grain_is_refused_and_stays(
         key = later.key(later.of(moment(2))) if later.cron else None
         assert expected in failure(run(line, key, FEATURE)), "what reads the table is refused, too"
         status = run_cli(line, monkeypatch, "status", "loans").output
-        shown = expected.replace("payments", "payments/*", 1)
-        assert [text for text in status.splitlines() if "data: " in text] == [f"data: {shown}"]
+        message = expected.replace("payments", "payments/*", 1)
+        assert [text for text in status.splitlines() if "data: " in text] == [f"data: {message}"]
         assert carry(line, declared(before), 3, FEATURE).success, "the earlier grain goes on"
 
 
 @pytest.mark.parametrize(("before", "after"), [(Daily(), Hourly()), (Hourly(tz=BERLIN), Weekly())], ids=str)
-def test_a_table_of_another_name_begins_anew_under_the_same_view(tmp_path: Path, before: Grain, after: Grain) -> None:
+def test_a_table_of_another_name_starts_empty_under_the_same_view(tmp_path: Path, before: Grain, after: Grain) -> None:
     online = names.online("loans", "last_payment")
     with running_loans(tmp_path, declared(before)) as line:
         line.store()

@@ -74,9 +74,9 @@ def test_a_mistake_is_shown_as_its_sentence_alone(line: Line, case: str) -> None
     description = failed.user_failure_data.description or ""
     assert description.startswith(sentence) and "Error" not in description
     assert failed.error.cause is failed.error.context is None
-    shown = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
-    assert shown and f"failed: {' '.join(description.split())}"[:200] in shown.message
-    assert shown.message.endswith(LASTS)
+    summary = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
+    assert summary and f"failed: {' '.join(description.split())}"[:200] in summary.message
+    assert summary.message.endswith(LASTS)
 
 
 def broken(tables: dict[str, Any], start: object, end: object) -> Any:
@@ -99,8 +99,8 @@ def test_the_message_of_a_fault_that_may_pass_says_when_it_is_tried_again(line: 
     """A folder that is not writable is no mistake in the data."""
     line.declare(LOANS.but(features=LOANS.features.but(views=(VIEW.but(transform=denied),))))
     assert not line.run(FEATURE, first=FIRST).success
-    shown = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
-    assert shown and shown.message.endswith(PASSES)
+    summary = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
+    assert summary and summary.message.endswith(PASSES)
 
 
 def refuse(_context: dg.InitResourceContext) -> dg.IOManager:
@@ -114,8 +114,8 @@ def test_a_run_that_ends_outside_of_its_steps_shows_the_first_cause_and_that_it_
     assert not line.run(FEATURE, first=FIRST).success
     (failed,) = read_failed_runs(line.instance)
     line.instance.add_run_tags(failed.run_id, {WILL_RETRY: "true"})
-    shown = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
-    assert shown and "the database refused the connection" in shown.message and shown.message.endswith(RETRIED), shown
+    summary = find_failed_run("loans", line.instance, read_failed_runs(line.instance))
+    assert summary and "the database refused the connection" in summary.message and summary.message.endswith(RETRIED), summary
 
 
 def test_a_run_whose_process_could_not_go_on_shows_the_error_that_it_reported_before(line: Line) -> None:

@@ -45,7 +45,7 @@ def test_a_sound_day_passes_whole(platform: Line, january: list[Any]) -> None:
         ("carrier", "united", "carrier"),
     ],
 )
-def test_one_bad_row_goes_to_quarantine_and_the_rest_goes_on(
+def test_one_bad_row_is_quarantined_and_the_others_are_validated(
     platform: Line, january: list[Any], column: str, value: str, reason: str
 ) -> None:
     rows = of(january, "schedule").rows
@@ -100,7 +100,7 @@ def test_an_unreadable_file_is_a_refused_day_with_its_name_and_the_remedy(
     assert message in reason
 
 
-def test_an_unreadable_file_holds_up_no_other_day_of_its_run(platform: Line, january: list[Any]) -> None:
+def test_an_unreadable_file_delays_no_other_day_of_its_run(platform: Line, january: list[Any]) -> None:
     land(platform, [delivery for delivery in january if delivery.table == "schedule"])
     land_text(platform, b"")
     assert platform.ingest("schedule", FIRST - dt.timedelta(days=1), LAST).success

@@ -56,9 +56,9 @@ def test_each_job_by_hand_has_a_sentence_and_typed_configuration_with_who_decide
         assert job.description.endswith(".")
         (op,) = job.nodes
         assert "by" in op.definition.config_schema.config_type.fields
-        shown = dg.validate_run_config(job, {})["ops"][op.name]["config"]
-        assert shown["by"] == "", "the launchpad shows what to fill in"
-        assert shown["use_case"] == "one of: loans, cars", "none is likelier"
+        config = dg.validate_run_config(job, {})["ops"][op.name]["config"]
+        assert config["by"] == "", "the launchpad shows what to fill in"
+        assert config["use_case"] == "one of: loans, cars", "none is likelier"
 
 
 def test_a_use_case_that_does_not_exist_is_refused_with_the_legal_ones(tmp_path: Path, instance: dg.DagsterInstance):

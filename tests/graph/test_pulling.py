@@ -62,8 +62,8 @@ def pull(line: Line) -> dg.ExecuteInProcessResult:
 def test_rows_of_a_database_reach_the_validated_table_and_a_changed_row_corrects_it(line: Line) -> None:
     execute(line, CREATE, UNIQUE, *insert(*range(40), amount=1.0, updated="2024-03-01 11:00:00"))
     (materialization,) = pull(line).asset_materializations_for_node("shop__pulled_orders")
-    shown = {name: value.value for name, value in materialization.metadata.items()}
-    assert shown | {"rows_read": 40, "rows_outside": 0, "files_changed": 1, "files": "2024-03-01"} == shown
+    metadata = {name: value.value for name, value in materialization.metadata.items()}
+    assert metadata | {"rows_read": 40, "rows_outside": 0, "files_changed": 1, "files": "2024-03-01"} == metadata
     assert failed_checks(line.ingest("orders", 0)) == {}
     assert line.rows(names.validated("shop", "orders"))["amount"].to_list() == [1.0] * 40
     execute(line, *insert(7, amount=70.0, updated="2024-03-01 12:00:00"))

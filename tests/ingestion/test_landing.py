@@ -128,7 +128,7 @@ def test_a_missing_file_is_an_error_where_it_is_required_and_no_rows_where_it_is
     assert (nothing.height, nothing.schema) == (0, read(landing).schema)
 
 
-def test_a_file_that_cannot_be_read_is_one_row_with_its_problem_and_holds_up_no_other_day(landing: Landing) -> None:
+def test_an_unreadable_file_is_one_row_with_its_problem_and_affects_no_other_day(landing: Landing) -> None:
     land(landing, HEADER + b"UA,17,,1400\n")
     land(landing, b"carrier;flight\nUA;17\n", DAY + timedelta(days=1))
     sound, broken = read(landing, DAY, DAY + timedelta(days=1)).to_dicts()
@@ -271,9 +271,9 @@ def test_a_good_file_is_read_as_pythons_csv_reads_it(landing: Landing, rows: lis
     quoting = csv.QUOTE_ALL if end == "\n" else csv.QUOTE_MINIMAL  # which leaves a lone \r unquoted before Python 3.13
     csv.writer(text, lineterminator=end, quoting=quoting).writerows([FLIGHTS.names, *rows])
     land(landing, mark + text.getvalue().encode())
-    got = read(landing)
-    assert got["problem"].null_count() == got.height
-    assert got.select(FLIGHTS.names).rows() == [tuple(row) for row in csv.reader(io.StringIO(text.getvalue(), newline=""))][1:]
+    table = read(landing)
+    assert table["problem"].null_count() == table.height
+    assert table.select(FLIGHTS.names).rows() == [tuple(row) for row in csv.reader(io.StringIO(text.getvalue(), newline=""))][1:]
 
 
 def test_a_line_of_many_megabytes_is_one_row_with_a_problem_and_is_not_held_in_memory(landing: Landing) -> None:

@@ -101,9 +101,9 @@ def test_a_name_that_is_nearly_that_of_a_day_file_is_a_fault(landing: Landing, n
     (folder(landing) / name).write_bytes(b"carrier\nUA\n")
     landed = landing.scan("demo", "flights")
     assert [*landed.digests] == ["2013-06-30", "2013-07-02"]
-    ((shown, problem),) = landed.faults.items()
+    ((path, problem),) = landed.faults.items()
     assert problem == "the name is not that of one day; legal: <YYYY-MM-DD>.csv. Rename it"
-    shown.encode()
+    path.encode()
 
 
 @pytest.mark.parametrize("name", ["readme.txt", "_SUCCESS", ".2013-07-01.csv.77.part", ".new-2013-07-01.csv", "checksums.md5"])

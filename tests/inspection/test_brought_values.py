@@ -80,7 +80,7 @@ def test_a_number_that_another_column_has_as_a_value_stays_one(tmp_path: Path) -
 @pytest.mark.parametrize("numbers", [
     [-1, 0, 1] * 50, [1, 2, 3, 4, 99] * 50, [*range(-50, 50), -1, -1, -1], [*range(0, 20_000, 7), 9999, 9999, 9999], [*range(100), 9999],
 ], ids=["codes", "few codes", "signed", "within", "two rows at most"])  # fmt: skip
-def test_a_usual_number_is_no_stand_in(numbers: list[int]) -> None:
+def test_a_usual_number_is_not_proposed_as_missing(numbers: list[int]) -> None:
     assert find_sentinels(pl.Series(numbers)) == ()
 
 

@@ -150,7 +150,9 @@ def test_a_lost_pod_is_named_and_tried_again_where_that_helps_and_steps_are_pods
         kubernetes.is_out = True
         time.sleep(12)  # two looks at the health of each run
         kubernetes.is_out = False
-        wait_for("the step of the candidate", lambda: "diabetes__candidate" in steps(kubernetes))  # those after it are alike
+        wait_for(
+            "the step of the candidate", lambda: "diabetes__candidate" in steps(kubernetes)
+        )  # the later ones run in the same way
         (training,) = instance.get_runs(dg.RunsFilter(job_name="diabetes_training"))
         assert {run.status for run in instance.get_runs() if run.run_id not in (evicted.run_id, killed.run_id)} <= GOOD
         assert not [run for run in instance.get_runs() if run.parent_run_id == killed.run_id]

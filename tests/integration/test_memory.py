@@ -31,9 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def peak_of(server: Server, head: str, pieces: list[bytes]) -> tuple[int | None, float]:
     """The status, and how far the process grew at most, in MB: as Linux counts it, and not by looking now and then."""
     folder = Path(f"/proc/{server.worker().pid}")
-    (folder / "clear_refs").write_text(
-        "5"
-    )  # the peak begins anew: https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html
+    (folder / "clear_refs").write_text("5")  # the peak is reset: https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html
     before = server.worker().memory_info().rss
     status = sent(server, head, pieces)
     peak = next(line for line in (folder / "status").read_text().splitlines() if line.startswith("VmHWM"))

@@ -126,7 +126,7 @@ def test_a_use_case_without_a_champion_says_so_and_the_process_is_ready(server: 
      ("/predict", 404), ("/loans/predict?x=/flight_delay/predict", 403), ("/loans/predict;x", 404), ("/loans/predict%00", 404),
      ("/flight_delay/predict", 200)],
 )  # fmt: skip
-def test_a_key_of_one_use_case_reaches_no_other_by_whatever_path(server: Server, path: str, status: int):
+def test_a_key_of_one_use_case_reaches_no_other_by_any_path(server: Server, path: str, status: int):
     reply = server.predict({"rows": [FLIGHT]}, path, Authorization="Bearer mlops_flights")
     assert reply.status == status
 

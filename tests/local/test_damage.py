@@ -34,9 +34,9 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Version 2 serves, version 1 did; with all databases, and an API key."""
-    home = Home(tmp_path_factory.mktemp("laid"))
+    home = Home(tmp_path_factory.mktemp("template_home"))
     promotions, keys = promotions_of(home), SigningKeys(home.keys)
     for version in (1, 2):
         onnx = tiny_model(version)
@@ -53,8 +53,8 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(laid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    home = Home(Path(shutil.copytree(laid, tmp_path / "home")))
+def home(template_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    home = Home(Path(shutil.copytree(template_home, tmp_path / "home")))
     for name in ("MLOPS_LEDGER", "MLOPS_API_KEY", "MLOPS_SIGNING_KEY", "MLOPS_SERVICE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLOPS_HOME", str(home.root))
@@ -171,9 +171,9 @@ def test_a_version_in_force_that_cannot_serve_is_named_with_the_way_through(home
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_a_home_that_this_user_cannot_write_is_named(laid: Path) -> None:
+def test_a_home_that_this_user_cannot_write_is_named(template_home: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="mlops-damage-", dir="/tmp") as folder:
-        root = Path(shutil.copytree(laid, Path(folder) / "home"))
+        root = Path(shutil.copytree(template_home, Path(folder) / "home"))
         for path in (root.parent, *root.rglob("*"), root):
             path.chmod(0o755)
         settings = read_environment({"MLOPS_HOME": str(root)})

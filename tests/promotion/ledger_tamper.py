@@ -11,7 +11,7 @@ import psycopg
 
 FIELDS = ("use_case", "number", "kind", "at", "by", "body", "previous", "digest")
 NAMES = ", ".join(f'"{name}"' for name in FIELDS)
-Stored = dict[str, Any]  # one row as it lies in the table: `body` is text
+Stored = dict[str, Any]  # one stored row: `body` is text
 
 
 def connected(url: str) -> sqlite3.Connection | psycopg.Connection:

@@ -97,7 +97,7 @@ def test_a_slow_writer_never_moves_the_head_back(tmp_path: Path):
     assert LedgerHeads(tmp_path).read("flights") == (second.number, second.digest)
 
 
-def test_a_head_that_cannot_be_read_is_a_fault_and_holds_up_no_record(tmp_path: Path):
+def test_an_unreadable_head_is_a_fault_and_blocks_no_record(tmp_path: Path):
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "deployments")
     ledger.append("flights", "waiver", {}, by="ana", at=AT)
     file = tmp_path / "deployments" / "flights" / "ledger_head"

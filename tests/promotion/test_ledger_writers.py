@@ -34,7 +34,7 @@ def wrote(ledger: Ledger, times: int = 1, use_case: str = "flights", **fields: A
     return record[-1]
 
 
-def test_a_writer_who_read_too_little_gets_the_records_that_came_meanwhile(ledger_url: str):
+def test_a_writer_with_an_old_state_gets_the_records_written_since(ledger_url: str):
     ledger = Ledger(ledger_url)
     wrote(ledger)
     ledger.append("flights", "rollback", {}, by="bob", at=AT + timedelta(hours=1))

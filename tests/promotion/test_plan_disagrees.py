@@ -79,7 +79,7 @@ def test_the_ledger_s_plan_replaces_a_newer_one_on_demand_and_the_other_is_kept(
     assert ahead.promotions.roll_back(**ahead.attribution()) == ahead.deployment.plan()
 
 
-def test_a_ledger_that_lost_every_record_does_not_start_anew_next_to_a_plan(line: ModelLine):
+def test_a_ledger_that_lost_every_record_does_not_start_again_next_to_a_plan(line: ModelLine):
     line.bless(1)
     line.promote(1)
     root = line.folder.parents[1]
@@ -111,7 +111,7 @@ class Slow(Deployment):
         super().publish(plan, replace_newer=replace_newer)
 
 
-def test_a_late_writer_learns_who_replaced_its_plan(line: ModelLine):
+def test_the_error_of_a_late_writer_names_who_replaced_its_plan(line: ModelLine):
     line.bless(1, 2, 3)
     line.promote(1)
     slow = Slow(line.folder.parent, "flight_delay")

@@ -72,7 +72,7 @@ def test_the_same_blessing_again_changes_nothing(line: ModelLine):
     for _ in range(3):
         line.promotions.bless(1, model(1), blessing, by="ana", at=line.now())
     assert line.kinds() == ["blessing"]
-    line.bless(1)  # signed anew, on the same evidence
+    line.bless(1)  # signed again, on the same evidence
     assert line.kinds() == ["blessing"]
 
 
@@ -347,7 +347,7 @@ def test_a_version_that_was_rolled_back_waits_no_more_even_when_refused_and_bles
     line.promotions.refuse(2, reason="It was slow.", by="ana", at=line.now())
     line.bless(2, evaluation_digest="a" * 64)
     assert line.state().waiting is None
-    assert line.promote(2).champion == 2  # by hand, by whoever knows better
+    assert line.promote(2).champion == 2  # a person may still promote it by hand
 
 
 def test_a_rollback_needs_no_new_judgement_and_no_new_approval(risky: ModelLine):

@@ -249,8 +249,8 @@ def test_a_unit_is_identified_by_the_request_whatever_its_features_were() -> Non
 
 def test_a_unit_of_given_features_is_these_features() -> None:
     number = next(name for name in USE_CASE.features.numeric if name not in USE_CASE.features.request)
-    given = {name: ASKED[name] for name in USE_CASE.features.categorical if name in ASKED}
-    rows = [given | {number: 1.0}, given | {number: 1.0}, given | {number: 2.0}]
+    features = {name: ASKED[name] for name in USE_CASE.features.categorical if name in ASKED}
+    rows = [features | {number: 1.0}, features | {number: 1.0}, features | {number: 2.0}]
     units = _logged(rows).select(unit(USE_CASE, "canary")).to_series().to_list()
     assert units[0] == units[1] != units[2]
 

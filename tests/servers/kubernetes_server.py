@@ -57,11 +57,11 @@ class Job:
 
     def run(self) -> None:
         command = [*(self.container.get("command") or ()), *self.container["args"]]
-        given = {one["name"]: one.get("value", "") for one in self.container.get("env", ())}
+        variables = {one["name"]: one.get("value", "") for one in self.container.get("env", ())}
         own = {name: value for name, value in os.environ.items() if not name.startswith(("MLOPS_", "DAGSTER_"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, env={**own, "PATH": path, **given}, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env={**own, "PATH": path, **variables}, stdout=log, stderr=log)
 
     def fail(self, fault: str) -> None:
         """Ends the pod at once, as its node does."""
@@ -155,8 +155,8 @@ class KubernetesServer:
             return file.read_text() if file.exists() else ""
         if name:
             return pods[name][0]
-        shown = [pod for pod, job in pods.values() if f"job-name%3D{job.name}" in path]
-        return {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": shown}
+        pods_of_job = [pod for pod, job in pods.values() if f"job-name%3D{job.name}" in path]
+        return {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods_of_job}
 
 
 @contextmanager

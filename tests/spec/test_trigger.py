@@ -20,7 +20,7 @@ BOUNDS = (OnPerformance(metric="auc", bound=0.7), OnPerformance(metric="brier", 
     ],
     ids=["one of each", "suffix", "schedules", "bounds"],
 )
-def test_each_has_a_name_of_its_own_whatever_the_order(triggers: tuple[Trigger, ...], expected: list[str]) -> None:
+def test_each_trigger_has_a_name_of_its_own_whatever_the_order(triggers: tuple[Trigger, ...], expected: list[str]) -> None:
     assert trigger_names(triggers) == expected
     assert trigger_names(triggers[::-1]) == expected[::-1]
 

@@ -94,8 +94,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 
 
 def flights_at(moments: list[datetime], **entity: Any) -> pl.DataFrame:
-    given = {"origin": "EWR", "dest": "ATL", "carrier": "AA", "tailnum": "N1", **entity}
-    return pl.DataFrame({**given, "event_timestamp": moments})
+    flight = {"origin": "EWR", "dest": "ATL", "carrier": "AA", "tailnum": "N1", **entity}
+    return pl.DataFrame({**flight, "event_timestamp": moments})
 
 
 # --- declared ---------------------------------------------------------------------------------------------------------

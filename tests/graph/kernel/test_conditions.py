@@ -439,7 +439,7 @@ def test_a_run_of_another_asset_blocks_nothing(line: Line) -> None:
     assert len(line.tick()) == 1
 
 
-def test_days_that_land_apart_take_one_run_where_files_come_now_and_then() -> None:
+def test_days_with_gaps_between_them_are_made_by_one_run_where_files_come_irregularly() -> None:
     """One run over the range, whose days between are made again and stay the same."""
     with dg.DagsterInstance.ephemeral() as instance:
         line = Line(instance, tags={CADENCE: WHEN_CHANGED})
@@ -450,7 +450,7 @@ def test_days_that_land_apart_take_one_run_where_files_come_now_and_then() -> No
         assert [request.tags[name] for name in RANGE] == [day(1), day(5)]
 
 
-def test_a_day_that_has_not_landed_holds_up_only_what_needs_it(line: Line) -> None:
+def test_a_day_that_has_not_landed_delays_only_its_dependents(line: Line) -> None:
     line.land(1, 2, 4, 5)
     line.settle()
     assert sorted(line.made) == [("child", every_day(1, 2)), ("child", every_day(4, 5)), ("grandchild", every_day(1, 2))]

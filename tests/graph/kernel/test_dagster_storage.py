@@ -145,10 +145,10 @@ with dagster.DagsterInstance.from_config(sys.argv[1]) as instance:
 
 
 def test_the_web_server_shows_each_event_as_soon_as_the_process_of_the_run_has_written_it(tmp_path: Path) -> None:
-    shown = Queue[str]()
+    messages = Queue[str]()
 
     def show(entry: dg.EventLogEntry, _cursor: str) -> None:
-        shown.put(entry.message)
+        messages.put(entry.message)
 
     (tmp_path / "dagster.yaml").write_text("{}")
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
@@ -161,7 +161,7 @@ def test_the_web_server_shows_each_event_as_soon_as_the_process_of_the_run_has_w
         for text in ("first", "second", "third"):
             time.sleep(0.5)  # until the creation of the file reports no more
             print(text, file=writer.stdin, flush=True)
-            assert shown.get(timeout=120) == text
+            assert messages.get(timeout=120) == text
         writer.stdin.close()
         instance.end_watch_event_logs("run", show)
 

@@ -275,7 +275,7 @@ def test_a_wrong_method_is_refused_in_json(ready: TestClient):
     assert response.status_code == 405 and response.json()["error"]["found"] == "Method Not Allowed"
 
 
-def test_when_the_log_cannot_be_written_nothing_is_answered(ready: TestClient, home: Home):
+def test_when_the_log_cannot_be_written_every_request_is_refused(ready: TestClient, home: Home):
     home.prediction_log.write_text("a file where the folder belongs")
     response = predict(ready, FLIGHT)
     assert response.status_code == 503 and "prediction_id" not in response.text
@@ -323,9 +323,9 @@ def test_behind_a_proxy_the_routes_have_the_path_of_the_service_url_whether_the_
 
 def test_features_given_are_taken_as_they_are_and_logged(ready: TestClient, service: Service):
     inputs = dict.fromkeys(USE_CASE.features.numeric) | {"carrier": "UA", "origin": "EWR", "dest": None, "weekday": "Mon"}
-    given = [inputs | {"temp": 60.0}, inputs | {"temp": None}]
-    alone = ready.post("/predict", json={"features": given}).json()["predictions"]
-    with_rows = ready.post("/predict", json={"features": given, "rows": [FLIGHT, FLIGHT]}).json()["predictions"]
+    feature_rows = [inputs | {"temp": 60.0}, inputs | {"temp": None}]
+    alone = ready.post("/predict", json={"features": feature_rows}).json()["predictions"]
+    with_rows = ready.post("/predict", json={"features": feature_rows, "rows": [FLIGHT, FLIGHT]}).json()["predictions"]
     for first, second in (alone, with_rows):
         assert first["probability"] == pytest.approx(sigmoid(0.60 - 1), abs=1e-6) and first["features_from"] == "request"
         assert second["probability"] == pytest.approx(sigmoid(-1), abs=1e-6)

@@ -85,7 +85,7 @@ def test_an_illegal_row_of_any_block_is_named_and_none_is_logged(
     assert service.answering.log.read()[0].is_empty()
 
 
-def test_a_log_that_cannot_be_written_answers_nothing(ready: TestClient, home: Home) -> None:
+def test_when_the_log_cannot_be_written_a_large_request_is_refused(ready: TestClient, home: Home) -> None:
     home.prediction_log.write_text("a file where the folder belongs")
     response = ready.post("/predict", content=many_bytes(ROWS))
     assert response.status_code == 503 and response.json()["error"]["found"] == "the prediction log cannot be written"

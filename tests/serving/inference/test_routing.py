@@ -60,7 +60,7 @@ def test_the_share_of_many_keys_is_the_declared_one(share: float, challenger: in
 
 
 @pytest.mark.parametrize(("other_challenger", "other_use_case"), [(4, "flight_delay"), (3, "taxi_tip"), (31, "flight_delay")])
-def test_another_challenger_or_use_case_draws_anew(other_challenger: int, other_use_case: str):
+def test_another_challenger_or_use_case_draws_other_arms(other_challenger: int, other_use_case: str):
     here = to_challenger(plan(0.2), "flight_delay", MANY)
     there = to_challenger(plan(0.2, challenger=other_challenger), other_use_case, MANY)
     low, high = binom.interval(0.999, len(MANY), 0.2 * 0.2)

@@ -71,7 +71,7 @@ def test_each_row_is_scored_by_the_model_of_its_arm_and_keeps_its_place(lineup: 
         assert score.loaded.version == version and score.output == pytest.approx(probability, abs=1e-4)
 
 
-def test_a_row_stays_in_its_arm_whatever_comes_with_it(lineup: Lineup):
+def test_a_row_stays_in_its_arm_whatever_the_other_rows_are(lineup: Lineup):
     rows = flights(100)
     together = [score.arm for score in scorer().score(lineup, rows)]
     assert together == [scorer().score(lineup, [row])[0].arm for row in rows]

@@ -74,7 +74,7 @@ def test_where_the_shadow_gives_no_probability_the_log_has_that_next_to_the_answ
     shadowing.put(loaded, [ROW], [answered(log, 2)])
     shadowing.stop()
     rows, _ = log.read()
-    failed = [when_hot == "raises", True, False]  # one row makes the whole run raise, and the next run goes on
+    failed = [when_hot == "raises", True, False]  # one row makes the whole run raise, and the next run works
     assert rows["challenger_failed"].to_list() == failed
     assert [value is None for value in rows["probability"]] == [value is None for value in rows["decision"]] == failed
     assert rows["champion_probability"].to_list() == [0.125, 0.25, 0.375]

@@ -36,7 +36,7 @@ def at(minute: int) -> dt.datetime:
     return midnight(FIRST) + dt.timedelta(minutes=minute)
 
 
-# Whole hours are drawn often: the edges of the grid and of the windows lie there.
+# Whole hours are drawn often: they are the edges of the grid and of the windows.
 minutes = st.one_of(st.integers(0, MINUTES - 1), st.integers(0, DAYS * 24 - 1).map(lambda hour: hour * 60))
 quarters = st.integers(-8, 8).map(lambda number: number / 4)
 outcome = st.tuples(
@@ -205,7 +205,7 @@ def _readable(world: Tables, view: Any, first: dt.date, last: dt.date) -> Tables
     }
 
 
-def test_the_change_of_pressure_spans_three_hours_whatever_is_missing() -> None:
+def test_the_change_of_pressure_spans_three_hours_with_any_hours_missing() -> None:
     world = {"weather": _weather([("EWR", hour, float(hour * hour), 0.0) for hour in (0, 1, 3, 4, 9)])}
     change = dict(filled(VIEWS[0], world).select("event_timestamp", "pressure_change_3h").iter_rows())
     assert [change[at(hour * 60)] for hour in (0, 1, 3, 4, 9)] == [None, None, 9.0, 15.0, None]
