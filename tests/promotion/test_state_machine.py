@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from mlops_assets.foundation.atomic_file import replace_file
@@ -29,10 +29,9 @@ from tests.promotion.revoking_machine import RevokingMachine
 pytestmark = pytest.mark.slow
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[*HealthCheck], stateful_step_count=25)
-# Where a fault must be found: always the same search, without shrinking.
-SEARCH = settings(
-    UNHURRIED, max_examples=200, derandomize=True, database=None, phases=[Phase.generate], report_multiple_bugs=False
-)
+# Where a fault must be found: always the same search, without shrinking. Its seed is our own: `derandomize` takes one from the
+# source of the machine's class, and an edit of a docstring made the search of InTraffic miss its fault twice.
+SEARCH = settings(UNHURRIED, max_examples=200, database=None, phases=[Phase.generate], report_multiple_bugs=False)
 append, load_blessed = Ledger.append, Deployment.load_blessed
 
 
@@ -63,8 +62,6 @@ UNCHANGED_SINCE_READ: Guard = (Ledger, "append", append_to_anything)
 LATE_PUBLISHER: Guard = (Deployment, "publish", publish_anything)
 
 
-# Hypothesis seeds a derandomized search by the source of the machine's class: an edit of it, even of its docstring, changes
-# the seed, and this machine's search then needed more than 200 examples once.
 class InTraffic(PromotionMachine):
     """Checks servers only; nobody edits their files."""
 
@@ -74,6 +71,11 @@ class InTraffic(PromotionMachine):
 
 class InTrafficWithThieves(PromotionMachine):
     audited = False
+
+
+def seeded(machine: type[PromotionMachine], number: int = 1) -> type[PromotionMachine]:
+    """A subclass, because `seed` changes the class that it is applied to."""
+    return seed(number)(type(machine.__name__, (machine,), {}))
 
 
 def failure(machine: type[PromotionMachine], chosen: settings) -> str:
@@ -102,23 +104,23 @@ def test_no_edit_in_mlflow_changes_what_serves_or_stays_unreported(tmp_path: Pat
 
 @pytest.mark.slow  # long searches
 @pytest.mark.parametrize(
-    ("machine", "guards", "message"),
+    ("machine", "guards", "message", "number"),
     [
-        (PromotionMachine, [BEFORE_A_RECORD], "an unblessed version: . was accepted by a"),
-        (PromotionMachine, [SIGNATURE], "an unblessed version: . was blessed"),
-        (PromotionMachine, [UNCHANGED_SINCE_READ], "promoted over .*, when . was champion|says that . is champion instead of"),
-        (PromotionMachine, [LATE_PUBLISHER], "servers see an old plan"),
-        (InTraffic, [BEFORE_A_RECORD, SERVERS_OWN], "an unblessed version: . is with a server"),
-        (InTrafficWithThieves, [SERVERS_OWN], "an unblessed version: . is with a server"),
+        (PromotionMachine, [BEFORE_A_RECORD], "an unblessed version: . was accepted by a", 1),
+        (PromotionMachine, [SIGNATURE], "an unblessed version: . was blessed", 1),
+        (PromotionMachine, [UNCHANGED_SINCE_READ], "promoted over .*, when . was champion|says that . is champion instead of", 2),
+        (PromotionMachine, [LATE_PUBLISHER], "servers see an old plan", 1),
+        (InTraffic, [BEFORE_A_RECORD, SERVERS_OWN], "an unblessed version: . is with a server", 1),
+        (InTrafficWithThieves, [SERVERS_OWN], "an unblessed version: . is with a server", 1),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
 def test_without_a_guard_the_machine_finds_what_the_guard_prevents(
-    monkeypatch: pytest.MonkeyPatch, machine: type[PromotionMachine], guards: list[Guard], message: str
+    monkeypatch: pytest.MonkeyPatch, machine: type[PromotionMachine], guards: list[Guard], message: str, number: int
 ):
     for where, name, instead in guards:
         monkeypatch.setattr(where, name, instead)
-    assert re.search(message, failure(machine, SEARCH))
+    assert re.search(message, failure(seeded(machine, number), SEARCH))
 
 
 @pytest.mark.slow  # long searches
@@ -126,4 +128,4 @@ def test_without_a_guard_the_machine_finds_what_the_guard_prevents(
 def test_without_edited_files_either_of_the_two_guards_is_enough(monkeypatch: pytest.MonkeyPatch, guard: Guard):
     where, name, instead = guard
     monkeypatch.setattr(where, name, instead)
-    assert failure(InTraffic, settings(SEARCH, max_examples=15)) == ""
+    assert failure(seeded(InTraffic), settings(SEARCH, max_examples=15)) == ""
