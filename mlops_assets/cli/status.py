@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,9 @@ from mlops_assets.spec.use_case import UseCase
 from mlops_assets.use_cases import NOT_LOADED, USE_CASES, select_use_cases
 
 if TYPE_CHECKING:
+    from mlops_assets.foundation.delta_tables import DeltaTables
     from mlops_assets.graph.overview import Platform
+    from mlops_assets.ingestion.landing import Landing
 
 FILES = 15
 
@@ -128,6 +130,8 @@ def _show_overview(platform: "Platform") -> None:
 
 
 def _show_status(use_case: str) -> None:
+    from mlops_assets.graph.history import readable_event_log
+    from mlops_assets.graph.landing import describe_unread
     from mlops_assets.graph.operations import describe_operations
 
     promotions = open_promotions(use_case)
@@ -147,7 +151,10 @@ def _show_status(use_case: str) -> None:
     now = datetime.now(UTC)
     causes = {"features": open_resources()["feature_store"].outage(promotions.use_case), "automation": state.held_up(now)}
     held_up = (f"{name}: {cause}" for name, cause in causes.items() if cause)
-    for line in [*held_up, *describe_operations(promotions.use_case, environment().home, state, now)]:
+    with readable_event_log(environment().home) as (instance, unreadable):  # once, as a server that hangs takes seconds
+        operations = describe_operations(promotions.use_case, environment().home, instance, state=state, now=now)
+        unread = [*describe_unread(promotions.use_case, instance, *_open_files())] if instance else []
+    for line in [*held_up, *unreadable, *operations]:
         typer.echo(line)
     if plan := state.plan:
         typer.echo(f"serving: version {plan.champion}{f' ({plan.rollout})' if plan.rollout else ''} since {to_second(plan.at)}")
@@ -162,7 +169,7 @@ def _show_status(use_case: str) -> None:
         needs_approval = promotions.use_case.risk == "high" and waiting not in state.approvals
         command = f"waits for `mlops approve {use_case} {waiting} --why …`"
         typer.echo(f"waiting: version {waiting} {command if needs_approval else 'is blessed and its rollout has not started'}")
-    failed = [*_failed_files(promotions.use_case)]
+    failed = [*_failed_files(promotions.use_case, unread)]
     for line in [*failed[:FILES], *[f"data: {len(failed) - FILES} more files failed"] * (len(failed) > FILES)]:
         typer.echo(line)
     if newest := records[: -FILES - 1 : -1]:
@@ -179,20 +186,20 @@ def _describe_rollback(use_case: str, state: PromotionState) -> str:
     return "not possible yet, as there is no earlier champion"
 
 
-def _failed_files(use_case: UseCase) -> Iterator[str]:
+def _open_files() -> "tuple[Landing, DeltaTables]":
+    resources = open_resources()
+    return resources["landing"].open(), resources["warehouse"].open()
+
+
+def _failed_files(use_case: UseCase, unread: Sequence[str]) -> Iterator[str]:
     """A line for each landed file that failed a check, for each table that lacks due files, and for each entry of the landing
     folder that is not read, or gone.
     """
     from mlops_assets.graph.first_champion import refused_files
-    from mlops_assets.graph.history import readable_event_log
-    from mlops_assets.graph.landing import describe_faults, describe_missing, describe_unread, read_misplaced, scan_landed
+    from mlops_assets.graph.landing import describe_faults, describe_missing, read_misplaced, scan_landed
 
-    resources = open_resources()
-    landing, tables = resources["landing"].open(), resources["warehouse"].open()
-    yield from (f"data: {line}" for line in refused_files(use_case, resources, waived=True))
-    with readable_event_log(environment().home) as (instance, _):
-        if instance:
-            yield from (f"data: {line}" for line in describe_unread(use_case, instance, landing, tables))
+    landing, tables = _open_files()
+    yield from (f"data: {line}" for line in [*refused_files(use_case, open_resources(), waived=True), *unread])
     for source in use_case.sources:
         landed = scan_landed(use_case, source, landing, tables)
         if missing := describe_missing(use_case, source, landed.digests, now=datetime.now(UTC)):

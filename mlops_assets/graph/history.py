@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +17,7 @@ from mlops_assets.foundation.outages import describe_outage
 from mlops_assets.graph.failed_runs import read_failed_runs
 from mlops_assets.graph.kernel.check_verdict import check_keys
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
-from mlops_assets.graph.kernel.dagster_storage import share_engines
+from mlops_assets.graph.kernel.dagster_storage import EventLogDown, opened_to_read
 from mlops_assets.graph.landing import landing_check_keys
 from mlops_assets.resources import HOME_KEY, Resources
 from mlops_assets.spec.use_case import UseCase
@@ -35,23 +35,20 @@ def readable_event_log(home: Home) -> Generator[tuple[dg.DagsterInstance | None,
     where it cannot be read.
     """
     instance, problems, folder = None, list[str](), _event_log_folder(home)
-    share_engines()
-    if folder:
-        try:
-            instance = dg.DagsterInstance.from_config(str(folder))
-            instance.get_run_records(limit=1)
-            _require_own(home, instance)
-        except Exception as error:
-            outage = describe_outage(error)  # dagster-postgres raises an error of its own
-            if not outage and not isinstance(error, (OSError, SQLAlchemyError, dg.DagsterError, HomeInUse)):
-                raise
-            problems.append(f"runs: {folder} cannot be read: {outage or str(error).partition(chr(10))[0]}")
-            instance = None
-    try:
+    with ExitStack() as opened:
+        if folder:
+            try:
+                instance = opened.enter_context(opened_to_read(folder))
+                instance.get_run_records(limit=1)
+                _require_own(home, instance)
+            except Exception as error:
+                # EventLogDown has the cause in its words; dagster-postgres raises an error of its own.
+                outage = "" if isinstance(error, EventLogDown) else describe_outage(error)
+                if not outage and not isinstance(error, (OSError, SQLAlchemyError, dg.DagsterError, HomeInUse, EventLogDown)):
+                    raise
+                problems.append(f"runs: {folder} cannot be read: {outage or str(error).partition(chr(10))[0]}")
+                instance = None
         yield instance, problems
-    finally:
-        if instance:
-            instance.dispose()
 
 
 def _event_log_folder(home: Home) -> Path | None:

@@ -11,7 +11,6 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
 from mlops_assets.foundation.moments import to_second
 from mlops_assets.graph.failed_runs import find_failed_run, read_failed_runs
-from mlops_assets.graph.history import readable_event_log
 from mlops_assets.graph.kernel.asset_metadata import WARNING
 from mlops_assets.graph.kernel.check_verdict import check_keys, read_verdicts
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
@@ -29,23 +28,24 @@ DAEMON = "SENSOR"  # the daemon's thread that evaluates triggers; all threads ar
 SILENCE = timedelta(minutes=2)  # a heartbeat is due every 30 s
 
 
-def describe_operations(use_case: UseCase, home: Home, state: "PromotionState", now: datetime) -> list[str]:
+def describe_operations(
+    use_case: UseCase, home: Home, instance: dg.DagsterInstance | None, *, state: "PromotionState", now: datetime
+) -> list[str]:
     """Nothing where there is no event log."""
-    with readable_event_log(home) as (instance, problems):
-        if instance is None:
-            return problems
-        try:
-            training = _describe_training(use_case, home, instance, state, now)
-            stopped = why_stopped(use_case.name, stopped_sensors(instance))
-            failed = find_failed_run(use_case.name, instance, read_failed_runs(instance))
-            described = {"automation": stopped, "training": training, "warning": _describe_warning(use_case, instance)}
-            described["failed"] = failed.message if failed else ""
-            lines = (f"{name}: {text}" for name, text in described.items() if text)
-            warehouse = WarehouseResource(folder=str(home.tables))
-            triggers = TrainingTriggers(use_case, instance, state, warehouse, now).describe()
-            return [*describe_daemon(instance, now), *lines, *triggers, *describe_monitors(use_case, instance, now)]
-        except (OSError, SQLAlchemyError, dg.DagsterError) as error:
-            return [f"runs: {instance.root_directory} cannot be read: {str(error).partition(chr(10))[0]}"]
+    if instance is None:
+        return []
+    try:
+        training = _describe_training(use_case, home, instance, state, now)
+        stopped = why_stopped(use_case.name, stopped_sensors(instance))
+        failed = find_failed_run(use_case.name, instance, read_failed_runs(instance))
+        described = {"automation": stopped, "training": training, "warning": _describe_warning(use_case, instance)}
+        described["failed"] = failed.message if failed else ""
+        lines = (f"{name}: {text}" for name, text in described.items() if text)
+        warehouse = WarehouseResource(folder=str(home.tables))
+        triggers = TrainingTriggers(use_case, instance, state, warehouse, now).describe()
+        return [*describe_daemon(instance, now), *lines, *triggers, *describe_monitors(use_case, instance, now)]
+    except (OSError, SQLAlchemyError, dg.DagsterError) as error:
+        return [f"runs: {instance.root_directory} cannot be read: {str(error).partition(chr(10))[0]}"]
 
 
 def newest_heartbeat(instance: dg.DagsterInstance) -> datetime | None:

@@ -15,7 +15,7 @@ from mlops_assets.graph.compile import build_shared, build_use_case
 from mlops_assets.graph.kernel.conditions import MADE, UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import keep_status_cache, newest_events, stopped_sensors
 from mlops_assets.graph.kernel.dagster_runs import is_made_by_other_code
-from mlops_assets.graph.kernel.dagster_storage import share_engines
+from mlops_assets.graph.kernel.dagster_storage import opened_to_read
 from mlops_assets.graph.kernel.settled import SETTLE
 from mlops_assets.graph.kernel.switch import why_stopped
 from mlops_assets.graph.landing import describe_unread
@@ -76,15 +76,14 @@ class Plan:
 
 
 def read_plan(use_case: UseCase, environment: Environment, *, now: datetime) -> Plan:
-    """Starts and writes nothing. Raises NothingHasRun."""
+    """Starts and writes nothing. Raises NothingHasRun, EventLogDown."""
     folder = environment.home.dagster
     if not (folder / "dagster.yaml").exists():
         remedy = f"Start one: `mlops up`, or `mlops run {use_case.name}`"
         raise NothingHasRun(f"{folder} · no platform of its own has run on this home. {remedy}.")
-    share_engines()
     with warnings.catch_warnings(action="ignore"):  # Dagster's, about its own parameters
         definitions = dg.Definitions.merge(build_shared(environment), build_use_case(use_case))
-        with dg.DagsterInstance.from_config(str(folder)) as instance:
+        with opened_to_read(folder) as instance:
             keep_status_cache(instance)
             return plan_of(use_case, instance, build_resources(environment), definitions, now=now)
 

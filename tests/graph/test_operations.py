@@ -10,6 +10,7 @@ from dagster._daemon.types import DaemonHeartbeat  # what the daemon writes
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.home import Home
+from mlops_assets.graph.history import readable_event_log
 from mlops_assets.graph.operations import describe_operations
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotion_state import promotion_state_of
@@ -33,7 +34,9 @@ def trigger(tmp_path: Path) -> Iterator[Trigger]:
 
 def lines(trigger: Trigger) -> list[str]:
     records = Ledger(f"sqlite:///{trigger.home.ledger}").records(PLAIN.name)
-    return describe_operations(PLAIN, trigger.home, promotion_state_of(PLAIN.name, records), datetime.now(UTC))
+    state = promotion_state_of(PLAIN.name, records)
+    with readable_event_log(trigger.home) as (instance, _):
+        return describe_operations(PLAIN, trigger.home, instance, state=state, now=datetime.now(UTC))
 
 
 def beat(trigger: Trigger, at: datetime) -> None:
@@ -42,7 +45,9 @@ def beat(trigger: Trigger, at: datetime) -> None:
 
 def test_a_home_without_a_platform_of_its_own_has_nothing_to_show(tmp_path: Path):
     home = Home(tmp_path / "home")
-    assert describe_operations(PLAIN, home, promotion_state_of(PLAIN.name, []), datetime.now(UTC)) == []
+    with readable_event_log(home) as (instance, problems):
+        state = promotion_state_of(PLAIN.name, [])
+        assert describe_operations(PLAIN, home, instance, state=state, now=datetime.now(UTC)) == problems == []
     assert not home.root.exists()
 
 

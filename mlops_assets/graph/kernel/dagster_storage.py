@@ -26,6 +26,48 @@ _ENGINES: "dict[str, Engine]" = {}
 _ENGINES_LOCK, MAX_ENGINES = Lock(), 20
 # Events of a transaction, for whose 0.8 s other writers wait. Dagster reads the variable at each event.
 BATCH = {"DAGSTER_EVENT_BATCH_SIZE": "1000"}
+CONNECT_S = 3  # libpq waits for ever by default
+
+
+class EventLogDown(RuntimeError):
+    """No Postgres answers at the address in dagster.yaml."""
+
+
+@contextmanager
+def opened_to_read(folder: Path) -> "Generator[dg.DagsterInstance]":
+    """The instance of a dagster.yaml, for a command that a person waits for: Dagster itself tries to connect for 6 s to 40 s.
+    Raises EventLogDown.
+    """
+    share_engines()
+    _require_postgres(folder)
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        yield instance
+
+
+def _require_postgres(folder: Path) -> None:
+    """Nothing where another storage is configured."""
+    from dagster._config import process_config, resolve_to_config_type
+    from dagster._core.instance.ref import InstanceRef
+
+    storage = InstanceRef.from_dir(str(folder)).storage_data
+    if storage is None or not storage.module_name.startswith("dagster_postgres"):
+        return
+    from dagster_postgres import DagsterPostgresStorage
+    from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
+    from sqlalchemy import NullPool
+    from sqlalchemy.exc import DBAPIError
+
+    config = process_config(resolve_to_config_type(DagsterPostgresStorage.config_type()), storage.config_dict).value
+    if config is None:  # Dagster says what is illegal when it opens the instance
+        return
+    options: dict[str, Any] = {"poolclass": NullPool, "connect_args": {"connect_timeout": CONNECT_S}}
+    engine = create_pg_engine(pg_url_from_config(config), get_token_provider_from_config(config), **options)
+    try:
+        engine.connect().close()
+    except DBAPIError as error:
+        where, cause = engine.url.set(query={}).render_as_string(hide_password=True), str(error.orig).strip().partition("\n")[0]
+        remedy = f"Start the database, or correct `storage` in {folder / 'dagster.yaml'}"
+        raise EventLogDown(f"event log · {where} · does not answer: {cause.rstrip('.')}. {remedy}.") from None
 
 
 def share_engines() -> None:
