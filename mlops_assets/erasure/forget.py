@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from deltalake import DeltaTable
 
-from mlops_assets.erasure.stores import Stores, erase_everywhere, find_strays
+from mlops_assets.erasure.stores import Stores, erase_everywhere, erase_kept_answers, find_strays
 from mlops_assets.erasure.subject import Subject
 from mlops_assets.erasure.texts import find_others, is_searched
 from mlops_assets.foundation import names
@@ -82,6 +82,7 @@ def forget_subject(
         on_wait()
         time.sleep(min(answers_s, patience_s))
         have_ended = have_ended and patience_s >= answers_s
+    erase_kept_answers(use_case.name, stores)
     still: dict[str, int] | None = None
     for _ in range(MAX_ROUNDS):  # a client that goes on sending the subject is logged anew each time
         before, still = still, erase_everywhere(use_case, subject, stores, dry_run=True)

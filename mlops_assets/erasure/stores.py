@@ -34,6 +34,7 @@ from mlops_assets.foundation.delta_tables import DeltaTables, alone
 from mlops_assets.foundation.grains import calendar_of
 from mlops_assets.foundation.home import Home
 from mlops_assets.ingestion.landing import Landing
+from mlops_assets.serving.http.repeats import delete_answers
 from mlops_assets.serving.log.prediction_log import BLANK
 from mlops_assets.spec.contract import Contract
 from mlops_assets.spec.use_case import UseCase
@@ -206,6 +207,13 @@ def erase_online(store: "FeatureStore", views: Sequence[str], subject: Subject, 
         if not dry_run:
             leave_no_trace(connection)
     return count
+
+
+def erase_kept_answers(use_case: str, stores: Stores) -> None:
+    """All that replicas share for repeated requests, as no answer names its subject; in memory they end with the erasure mark."""
+    if url := stores.features.redis_url:
+        with unavailable_when_down(url), redis.Redis.from_url(url) as client:
+            delete_answers(client, use_case)
 
 
 def erase_from_mirrors(store: "FeatureStore", views: Sequence[str], subject: Subject, *, dry_run: bool) -> int:

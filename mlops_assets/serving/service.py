@@ -17,6 +17,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from mlops_assets.features.online.online_mirror import without_views
 from mlops_assets.foundation.home import Environment, read_environment
+from mlops_assets.foundation.home_lock import erasure_mark
 from mlops_assets.promotion.deployment import Deployment
 from mlops_assets.promotion.signing_keys import SigningKeys
 from mlops_assets.serving.http.admission import Admission
@@ -193,7 +194,8 @@ def assemble(
     keys = ApiKeys(home.keys)
     admission = Admission(keys, limits, use_case=use_case.name, clock=time.monotonic, is_open=is_open, rates=rates)
     _configure_logging(as_json=environment.name != "local")
-    repeats = Repeats(scope=use_case.name, redis_url=environment.redis_url, clock=time.monotonic)
+    mark = partial(erasure_mark, home.root)
+    repeats = Repeats(scope=use_case.name, redis_url=environment.redis_url, clock=time.monotonic, mark=mark)
     tracing = Tracing(_new_id, use_case=use_case.name, is_on=traced)
     return Service(answering, admission, tracing, repeats=repeats, path_prefix=environment.path_prefix_of(use_case.name))
 

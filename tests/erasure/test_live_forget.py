@@ -11,6 +11,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+import redis
 
 from mlops_assets.erasure.forget import Forgotten, forget_subject
 from mlops_assets.promotion.signing_keys import SigningKeys
@@ -80,20 +81,20 @@ class Setting:
 
 @pytest.fixture
 def setting(root: Path, tmp_path: Path) -> Iterator[Setting]:
-    redis, home = RedisServer(tmp_path / "redis"), environment_of(root).home
-    redis.start()
-    _, stores = opened(root, redis_url=redis.url)
+    store, home = RedisServer(tmp_path / "redis"), environment_of(root).home
+    store.start()
+    _, stores = opened(root, redis_url=store.url)
     for view in LIVE.features.views:
         stores.features.materialize(view.name, dt.datetime(2024, 3, 1, tzinfo=dt.UTC))
     stores.ledger.create()  # a plan without a ledger is that of a damaged home
     deployment, model = DirectDeployment(home.deployments, LIVE.name), tiny_model(-1, signature=SIGNATURE, scored="spent")
     deployment.place(1, model, blessed(1, model, SigningKeys(home.keys), use_case=LIVE.name).to_json())
     deployment.point(1)
-    server = Server(home, "tests.erasure.live_shop:Live", {"MLOPS_ONLINE_STORE": redis.url})
+    server = Server(home, "tests.erasure.live_shop:Live", {"MLOPS_ONLINE_STORE": store.url})
     with started(server):
         wait_until(lambda: server.answers("/readyz"), 30, server.last_words)
-        yield Setting(root, redis, server)
-    redis.kill()
+        yield Setting(root, store, server)
+    store.kill()
 
 
 def logged(root: Path) -> int:
@@ -120,6 +121,19 @@ def test_others_are_answered_throughout_and_the_customer_is_known_nowhere_after_
     setting.redis.kill()
     assert ask(server, OTHERS[0]) == known[OTHERS[0]], "the last known features"
     assert ask(server, ONE) in (unknown, 503)
+
+
+def test_an_answer_kept_for_an_idempotency_key_is_not_sent_again_after_it(setting: Setting) -> None:
+    def ask_again() -> float:
+        answer = setting.server.predict(order(ONE), **{"Idempotency-Key": "order 7"})
+        return answer.content["predictions"][0]["probability"]
+
+    known, unknown = ask_again(), ask(setting.server, "cst-00000")
+    assert known == ask_again() != unknown
+    assert setting.forget(patience_s=60).is_final
+    with redis.Redis.from_url(setting.redis.url) as client:
+        assert not client.keys("mlops/answers/*")
+    assert ask_again() == unknown
 
 
 def test_a_client_that_goes_on_asking_for_the_customer_does_not_keep_the_command_from_its_end(setting: Setting) -> None:

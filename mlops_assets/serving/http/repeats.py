@@ -4,12 +4,14 @@ The header is that of https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempo
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import cast
 
 from cachetools import TTLCache
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -51,10 +53,14 @@ class _Entry:
 
 
 class Repeats:
-    """The answers of one service, shared by its replicas through Redis. While that is down, every process knows its own only."""
+    """The answers of one service, shared by its replicas through Redis. While that is down, every process knows its own only.
 
-    def __init__(self, *, scope: str, redis_url: str | None, clock: Callable[[], float]) -> None:
-        self._scope, self._clock, self._retry_at = scope, clock, clock()
+    After an erasure no earlier answer is sent again, as it may be about the subject: `mark` is another value after each.
+    """
+
+    def __init__(self, *, scope: str, redis_url: str | None, clock: Callable[[], float], mark: Callable[[], object]) -> None:
+        self._prefix, self._clock, self._retry_at = _prefix(scope), clock, clock()
+        self._read_mark, self._mark = mark, mark()
         self._entries: TTLCache[bytes, _Entry] = TTLCache(MAX_KEPT_BYTES, KEPT_S, clock, getsizeof=lambda entry: entry.size)
         self._redis = Redis.from_url(redis_url, **tried_once(TIMEOUT_S)) if redis_url else None
 
@@ -63,14 +69,23 @@ class Repeats:
         gone. Raises Refusal for a key of another body, or that another replica is about to answer; the errors of `predict`,
         which free the key.
         """
-        name, digest = _digest(b"\0".join([self._scope.encode(), client.encode(), key])), _digest(body)
+        mark = self._forget_erased()
+        name, digest = self._prefix + _digest(b"\0".join([repr(mark).encode(), client.encode(), key])), _digest(body)
         entry = self._entries.get(name)
         if entry is None:
-            entry = self._entries[name] = _Entry(digest, asyncio.create_task(self._once(name, digest, predict)))
-            entry.answer.add_done_callback(lambda _: self._keep(name, entry))
+            answer = asyncio.create_task(self._once(name=name, digest=digest, mark=mark, predict=predict))
+            entry = self._entries[name] = _Entry(digest, answer)
+            answer.add_done_callback(lambda _: self._keep(name, entry) if self._forget_erased() == mark else None)
         if entry.body != digest:
             raise _another_body()
         return await asyncio.shield(entry.answer)
+
+    def _forget_erased(self) -> object:
+        """The mark of now."""
+        if (mark := self._read_mark()) != self._mark:
+            self._entries.clear()
+            self._mark = mark
+        return mark
 
     def _keep(self, name: bytes, entry: _Entry) -> None:
         self._entries.pop(name, None)
@@ -78,7 +93,7 @@ class Repeats:
             with suppress(ValueError):  # larger than all that is kept
                 self._entries[name] = entry
 
-    async def _once(self, name: bytes, digest: bytes, predict: Predict) -> bytes:
+    async def _once(self, *, name: bytes, digest: bytes, mark: object, predict: Predict) -> bytes:
         if stored := await self._ask(lambda redis: _claim(redis, name, digest)):
             return _stored_answer(stored, digest)
         try:
@@ -86,7 +101,8 @@ class Repeats:
         except BaseException:  # also where the client is gone: its next try must find no claim without an answer
             await self._ask(lambda redis: redis.delete(name))
             raise
-        await self._ask(lambda redis: redis.set(name, digest + answer, ex=KEPT_S))
+        is_current = self._forget_erased() == mark
+        await self._ask(lambda redis: redis.set(name, digest + answer, ex=KEPT_S) if is_current else redis.delete(name))
         return answer
 
     async def _ask(self, command: Callable[[Redis], Awaitable[object]]) -> bytes | None:
@@ -99,6 +115,16 @@ class Repeats:
             log.error("idempotency keys · Redis does not answer, so each replica knows its own: %s", error)
             return None
         return result if isinstance(result, bytes) else None
+
+
+def delete_answers(redis: BlockingRedis, scope: str) -> None:
+    """Of all replicas of one service."""
+    for name in cast(Iterator[bytes], redis.scan_iter(_prefix(scope) + b"*", count=10_000)):
+        redis.delete(name)
+
+
+def _prefix(scope: str) -> bytes:
+    return f"mlops/answers/{scope}/".encode()
 
 
 async def _claim(redis: Redis, name: bytes, digest: bytes) -> bytes | None:

@@ -3,17 +3,22 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import cast
 
 import pytest
+from redis import Redis
 
+from mlops_assets.foundation.home_lock import await_readers, erasure_mark
 from mlops_assets.serving.http import repeats
-from mlops_assets.serving.http.repeats import Repeats, idempotency_key
+from mlops_assets.serving.http.repeats import Repeats, delete_answers, idempotency_key
 from mlops_assets.serving.http.request import Refusal
 from tests.servers.redis_server import RedisServer
 
 
-def opened(redis_url: str | None = None) -> Repeats:
-    return Repeats(scope="flights", redis_url=redis_url, clock=time.monotonic)
+def opened(redis_url: str | None = None, mark: Callable[[], object] = bool) -> Repeats:
+    return Repeats(scope="flights", redis_url=redis_url, clock=time.monotonic, mark=mark)
 
 
 def counting(answers: list[bytes], *, seconds: float = 0.0) -> Callable[[], Awaitable[bytes]]:
@@ -117,6 +122,44 @@ def test_while_redis_is_down_each_replica_knows_its_own(redis_server: RedisServe
         assert [await kept.answer("shop", b"k", b"body", counting(predicted)) for _ in range(2)] == [b"answer 0"] * 2
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_no_answer_from_before_an_erasure_is_sent_after_it(redis_server: RedisServer, tmp_path: Path, *, shared: bool) -> None:
+    """Neither one that was complete nor one on its way, by this process or another one."""
+
+    async def main() -> None:
+        url, mark, predicted = redis_server.url if shared else None, partial(erasure_mark, tmp_path), list[bytes]()
+        kept, other = opened(url, mark), opened(url, mark)
+        await kept.answer("shop", b"complete", b"body", counting(predicted))
+        on_its_way = asyncio.create_task(kept.answer("shop", b"late", b"body", counting(predicted, seconds=0.2)))
+        await asyncio.sleep(0.05)
+        await_readers(tmp_path, seconds=0, on_wait=lambda: None)
+        assert await on_its_way == b"answer 1"
+        for server in (kept, other) if shared else (kept,):
+            for number, key in enumerate((b"complete", b"late"), start=2):
+                assert await server.answer("shop", key, b"body", counting(predicted)) == b"answer %d" % number
+        assert len(predicted) == 4, "and the answers after it are kept"
+
+    asyncio.run(main())
+
+
+def test_an_erasure_deletes_the_answers_of_its_use_case_from_redis(redis_server: RedisServer) -> None:
+    async def main() -> None:
+        await opened(redis_server.url).answer("shop", b"k", b"body", counting([b"flights "]))
+        hotels = Repeats(scope="hotels", redis_url=redis_server.url, clock=time.monotonic, mark=bool)
+        await hotels.answer("shop", b"k", b"body", counting([b"hotels "]))
+
+    asyncio.run(main())
+    with Redis.from_url(redis_server.url) as redis:
+        assert kept(redis) == {b"flights", b"hotels"}
+        delete_answers(redis, "flights")
+        assert kept(redis) == {b"hotels"}
+
+
+def kept(redis: Redis) -> set[bytes]:
+    """The use cases with a kept answer."""
+    return {name.split(b"/")[2] for name in cast(list[bytes], redis.keys("mlops/answers/*"))}
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256])
