@@ -2,19 +2,18 @@
 # Dagster generates the classes with their type argument left open.
 # pyright: reportMissingTypeArgument=false
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import dagster as dg
 
 from mlops_assets.foundation import names
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.home import Environment, Home, urls_of
-from mlops_assets.foundation.home_lock import claim_home, reading, require_event_log
 from mlops_assets.foundation.project import PROJECT
+from mlops_assets.home_claim import HomeLock
 from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
 
@@ -30,40 +29,6 @@ if TYPE_CHECKING:
     from mlops_assets.serving.client import LiveService
     from mlops_assets.serving.log.prediction_log import PredictionLog
     from mlops_assets.training.model_registry import ModelRegistry
-
-
-HOME_KEY = "mlops/home"  # of the value in which an event log records its home
-
-
-def event_log_id(instance: dg.DagsterInstance) -> str:
-    """The same in every process of one platform, and different in any other platform."""
-    # Undocumented; tests/test_resources.py is its canary. Here, as the layers above do not share dagster_internals.py.
-    storage: Any = instance.run_storage
-    return storage.get_run_storage_id()
-
-
-def claim(root: Path, instance: dg.DagsterInstance) -> None:
-    """The home is written by this platform alone, and the event log has the runs of this home alone. Raises HomeInUse."""
-    claim_home(root, event_log_id(instance))
-    storage = instance.daemon_cursor_storage
-    recorded = storage.get_cursor_values({HOME_KEY}).get(HOME_KEY, "")
-    home = require_event_log(root, Path(instance.root_directory).resolve(), recorded)
-    if home != recorded:
-        storage.set_cursor_values({HOME_KEY: home})
-
-
-class HomeLock(dg.ConfigurableResource):
-    """Claims the home for the platform whose run or sensor needs this resource, before it writes."""
-
-    root: str
-
-    @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Self]:
-        """An erasure waits for the end of the run. Raises HomeInUse."""
-        if context.instance:
-            claim(Path(self.root), context.instance)
-        with reading(Path(self.root)):
-            yield self
 
 
 class LandingResource(dg.ConfigurableResource):

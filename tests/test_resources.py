@@ -10,7 +10,8 @@ import dagster as dg
 import pytest
 
 from mlops_assets.foundation.home import read_environment
-from mlops_assets.resources import LiveServicesResource, build_resources, event_log_id
+from mlops_assets.home_claim import event_log_id
+from mlops_assets.resources import LiveServicesResource, build_resources
 
 SECRETS = {
     "MLOPS_API_KEY": "mlops_sesame ",

@@ -19,7 +19,8 @@ from mlops_assets.graph.kernel.check_verdict import check_keys
 from mlops_assets.graph.kernel.dagster_internals import newest_checks, stopped_sensors
 from mlops_assets.graph.kernel.dagster_storage import EventLogDown, opened_to_read
 from mlops_assets.graph.landing import landing_check_keys
-from mlops_assets.resources import HOME_KEY, Resources
+from mlops_assets.home_claim import HOME_KEY
+from mlops_assets.resources import Resources
 from mlops_assets.spec.use_case import UseCase
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from mlops_assets.graph.kernel.conditions import UNFINISHED
 from mlops_assets.graph.kernel.dagster_internals import stopped_sensors
 from mlops_assets.graph.kernel.outages import tried_again
 from mlops_assets.graph.kernel.switch import why_stopped
-from mlops_assets.resources import HomeLock, PullingResource
+from mlops_assets.home_claim import HomeLock
+from mlops_assets.resources import PullingResource
 from mlops_assets.spec.pulled_source import PulledSource
 from mlops_assets.spec.use_case import UseCase
 

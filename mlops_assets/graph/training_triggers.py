@@ -31,7 +31,8 @@ from mlops_assets.graph.trainings import (  # fmt: skip
     read_trainings,
     training_tables,
 )
-from mlops_assets.resources import HomeLock, LedgerResource, WarehouseResource
+from mlops_assets.home_claim import HomeLock
+from mlops_assets.resources import LedgerResource, WarehouseResource
 from mlops_assets.spec.code_version import feature_code, raw_code, validated_code
 from mlops_assets.spec.trigger import Trigger, trigger_names
 from mlops_assets.spec.use_case import UseCase

@@ -143,7 +143,7 @@ def _take_over(home: Home) -> None:
     """
     import dagster as dg
 
-    from mlops_assets.resources import event_log_id
+    from mlops_assets.home_claim import event_log_id
 
     unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:

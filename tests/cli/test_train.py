@@ -22,9 +22,9 @@ from mlops_assets.foundation.calendars import WHOLE_TABLE
 from mlops_assets.foundation.grains import table_calendar
 from mlops_assets.foundation.home import PROJECT, Home
 from mlops_assets.graph.trainings import ONE_AT_A_TIME, REQUEST, read_trainings
+from mlops_assets.home_claim import event_log_id
 from mlops_assets.promotion.ledger import Ledger
 from mlops_assets.promotion.promotion_state import PromotionState, promotion_state_of
-from mlops_assets.resources import event_log_id
 from mlops_assets.spec.gate import Floor
 from mlops_assets.spec.grain import Snapshot
 from mlops_assets.spec.source import Files

@@ -11,8 +11,9 @@ from mlops_assets.foundation import names
 from mlops_assets.foundation.home import PROJECT, Home, read_environment
 from mlops_assets.graph.landing import ALL_DELIVERED
 from mlops_assets.graph.platform_metrics import read_metrics
+from mlops_assets.home_claim import claim
 from mlops_assets.observability.metrics import Metric, as_page
-from mlops_assets.resources import build_resources, claim
+from mlops_assets.resources import build_resources
 from mlops_assets.spec.monitor import Drift, Performance
 from tests.graph.line import variables
 from tests.graph.test_first_model import Trigger, applications

@@ -19,7 +19,7 @@ from mlops_assets.foundation.home import read_environment
 from mlops_assets.foundation.home_lock import HomeInUse
 from mlops_assets.graph.kernel.dagster_internals import forget_ticks_to_come
 from mlops_assets.graph.kernel.dagster_storage import share_engines
-from mlops_assets.resources import claim
+from mlops_assets.home_claim import claim
 
 _LOCKS: dict[Path, FileLock] = {}  # held until the process ends
 MACHINE_KEY = "mlops/daemon_machine"  # of the newest daemon, and its DAGSTER_HOME, which an earlier release left out

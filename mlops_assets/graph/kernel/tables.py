@@ -12,7 +12,7 @@ from mlops_assets.foundation.grains import declared_partitions
 from mlops_assets.graph.kernel.dagster_partitions import remember_partitions
 from mlops_assets.graph.kernel.dagster_storage import share_engines
 from mlops_assets.graph.kernel.lasting_failures import FailingByRule
-from mlops_assets.resources import HomeLock
+from mlops_assets.home_claim import HomeLock
 from mlops_assets.spec.use_case import UseCase
 
 # Metadata of a partitioned table, by the name of dagster-polars: the column by which a run overwrites its partitions.

@@ -24,7 +24,7 @@ from mlops_assets.foundation.home import PROJECT
 from mlops_assets.foundation.home_lock import HomeInUse
 from mlops_assets.graph.kernel import one_daemon
 from mlops_assets.graph.kernel.one_daemon import CLAIMED_KEY, MACHINE_KEY, SILENCE_S, OneDaemon, await_set_back, claim_instance
-from mlops_assets.resources import HomeLock, claim, event_log_id
+from mlops_assets.home_claim import HomeLock, claim, event_log_id
 
 DAEMON = ["dagster._daemon", "run", "-m", "tests.integration.canary_line"]  # which `dagster dev` starts, too
 
