@@ -88,11 +88,12 @@ class FeatureStoreResource(dg.ConfigurableResource):
 
     def outage(self, use_case: UseCase) -> str:
         """Why the Redis that serves its features does not answer; empty where it does, or where there is none."""
+        if not _value(self.redis_url) or not use_case.features.views:
+            return ""
         from mlops_assets.features.online.key_value_stores import OnlineStoreDown
 
         try:
-            if _value(self.redis_url) and use_case.features.views:
-                self.is_filled([view.name for view in use_case.features.views])
+            self.is_filled([view.name for view in use_case.features.views])
         except OnlineStoreDown as error:
             return str(error)
         return ""
