@@ -42,8 +42,8 @@ def readable_event_log(home: Home) -> Generator[tuple[dg.DagsterInstance | None,
                 instance = opened.enter_context(opened_to_read(folder))
                 instance.get_run_records(limit=1)
                 _require_own(home, instance)
-            except Exception as error:
-                # EventLogDown has the cause in its words; dagster-postgres raises an error of its own.
+            except Exception as error:  # dagster-postgres raises an error of its own; what is no outage is raised again
+                # EventLogDown has the cause in its words.
                 outage = "" if isinstance(error, EventLogDown) else describe_outage(error)
                 if not outage and not isinstance(error, (OSError, SQLAlchemyError, dg.DagsterError, HomeInUse, EventLogDown)):
                     raise
