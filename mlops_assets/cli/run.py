@@ -23,7 +23,8 @@ def run(
 ) -> None:
     """Materialize a use case until a model serves. Where nothing has landed, its example files are landed first.
 
-    Exit code 0: it serves, or waits for an approval; 3: refused by its gates; 1: something else stopped it.
+    Exit code 0: it serves, or waits for an approval; 3: refused by its gates; 1: something else stopped it, also where others
+    are refused.
     """
     if bool(use_case) == every:
         raise typer.BadParameter("found a name with --all, or neither; legal: the name of a use case, or --all. Use one of them.")
@@ -33,7 +34,12 @@ def run(
     with interrupted_at_once():
         codes = _run([declared(name) for name in (selected() if every else [use_case])])
     typer.echo(f"Took {time.monotonic() - began:.0f} s.")
-    raise typer.Exit(max(codes, default=0))
+    raise typer.Exit(exit_code_of(codes))
+
+
+def exit_code_of(codes: Sequence[int]) -> int:
+    """Of a command over several use cases: what could not be done goes before what was refused."""
+    return next((code for code in (1, 3) if code in codes), 0)
 
 
 def _run(use_cases: Sequence[UseCase]) -> list[int]:

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mlops_assets.cli.app import app
+from mlops_assets.cli.run import exit_code_of
 from tests.cli.loans import LOANS
 
 NOT_READ = {
@@ -40,3 +41,8 @@ def test_all_names_every_use_case_that_has_nothing_to_read_and_ends_with_1(
     assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == ["loans", "leases"]
     assert all("nothing has landed, and it declares no example" in line for line in result.stderr.splitlines())
     assert not any(landing.rglob("*.csv"))
+
+
+@pytest.mark.parametrize(("codes", "expected"), [([], 0), ([0, 0], 0), ([0, 3], 3), ([3, 1, 0], 1), ([0, 1], 1)])
+def test_a_failure_of_one_use_case_goes_before_a_refusal_of_another(codes: list[int], expected: int) -> None:
+    assert exit_code_of(codes) == expected
