@@ -237,8 +237,10 @@ def _row_problems(index: int, row: object, types: Mapping[Column, Any], known: S
             yield Problem(index, column.name, "nothing", legal_values(column), "Add the field.")
         elif not _is_legal(values[column.name], kind):
             yield Problem(index, column.name, _shown(values[column.name]), legal_values(column), CORRECT)
+    renamed = {column.renamed_from: column.name for column in types if column.renamed_from}
     for name in (name for name in values if name not in names and name not in known):
-        yield Problem(index, name[:SHOWN_CHARACTERS], "an unknown field", ", ".join(sorted(names)), "Remove or rename it.")
+        next_step = f"It is called {renamed[name]} now: rename it." if name in renamed else "Remove or rename it."
+        yield Problem(index, name[:SHOWN_CHARACTERS], "an unknown field", ", ".join(sorted(names)), next_step)
 
 
 def _is_legal(value: object, kind: Any) -> bool:

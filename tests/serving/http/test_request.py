@@ -107,6 +107,15 @@ def test_a_missing_field_and_an_unknown_field_are_both_named():
     assert "carrier, dest, flight" in problems[1].legal
 
 
+def test_a_client_with_the_former_name_of_a_field_reads_the_present_one():
+    read_renamed = RequestParser(changed("dest", renamed_from="destination"))
+    row = {("destination" if name == "dest" else name): value for name, value in FLIGHT.items()}
+    with pytest.raises(BadRequest) as caught:
+        read_renamed(json.dumps({"rows": [row]}).encode())
+    steps = [(problem.field, problem.next) for problem in caught.value.problems]
+    assert steps == [("dest", "Add the field."), ("destination", "It is called dest now: rename it.")]
+
+
 @pytest.mark.parametrize(
     ("body", "found"),
     [
