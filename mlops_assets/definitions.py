@@ -20,8 +20,10 @@ def build() -> dg.Definitions:
     gc.set_threshold(100_000)
     from mlops_assets.foundation.home import read_environment
     from mlops_assets.graph.compile import build_shared, build_use_cases
+    from mlops_assets.graph.kernel.server_launcher import keep_reporting_runs
     from mlops_assets.use_cases import select_use_cases
 
+    keep_reporting_runs()
     environment = read_environment(os.environ)
     use_cases, problems = select_use_cases(environment.use_cases)
     environment.home.share()

@@ -10,6 +10,7 @@ import yaml
 
 from mlops_assets.foundation.home import PROJECT, read_environment
 from mlops_assets.graph.kernel.one_daemon import OneDaemon
+from mlops_assets.graph.kernel.server_launcher import ServerRunLauncher
 from tests.deploy.test_kubernetes import of_kind, pods, rendered
 from tests.servers.postgres_server import running_postgres
 
@@ -119,7 +120,7 @@ def test_its_instance_of_dagster_opens_and_is_that_of_a_laptop_but_for_what_cont
         with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
             instance.report_runless_asset_event(dg.AssetMaterialization("landed"))
             assert instance.get_latest_materialization_event(dg.AssetKey("landed"))
-            assert isinstance(instance.run_launcher, dg.DefaultRunLauncher) and isinstance(instance.run_coordinator, OneDaemon)
+            assert isinstance(instance.run_launcher, ServerRunLauncher) and isinstance(instance.run_coordinator, OneDaemon)
 
 
 def test_the_databases_are_those_of_the_documented_addresses() -> None:
