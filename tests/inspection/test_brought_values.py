@@ -61,6 +61,26 @@ def test_ten_digits_are_a_moment_where_the_name_has_a_time_alone(tmp_path: Path)
     assert not [one for one in proposal.assumptions if "Unix" in one]
 
 
+DAY = 86_400
+LARGE_NUMBERS: dict[str, Callable[[int], int]] = {
+    "customer_no_on_date": lambda row: 1_700_000_000 + DAY * row * 37 % (100 * DAY),
+    "phone_at_day": lambda row: 1_700_000_000 + DAY * row * 37 % (100 * DAY),
+    "order_number": lambda row: 1_700_000_000_000 + 1000 * DAY * row,
+    "article": lambda row: 1_000_000_000_000 + 7_919_000_019 * row * 31 % 990_000_000_000,
+    "parcel": lambda row: 1_700_000_000_000 + row,
+}
+
+
+@pytest.mark.parametrize("name", LARGE_NUMBERS)
+def test_large_identifiers_are_no_moments(tmp_path: Path, name: str) -> None:
+    def number(row: dict[str, str]) -> str:
+        return str(LARGE_NUMBERS[name](place(row)))
+
+    proposal = proposed(tmp_path, changed(**{name: number}))
+    assert not [one for one in proposal.assumptions if "Unix" in one]
+    assert proposal.use_case.contracts[0].day == "moment"
+
+
 @pytest.mark.parametrize("word", ["-999", "9999", "-999.0"])
 def test_a_number_that_is_no_value_of_any_column_is_proposed_as_missing(tmp_path: Path, word: str) -> None:
     proposal = proposed(tmp_path, changed(age=every(9, word, "age")))
