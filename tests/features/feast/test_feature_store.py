@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         ([7.0], pl.Int64(), [7]),
         ([2**53 + 1], pl.Int64(), [2**53 + 1]),
         ([None], pl.Int64(), [None]),
+        ([Decimal("1.50"), Decimal("1.5"), None], pl.Float64(), [1.5, 1.5, None]),
+        ([Decimal("-0.00"), Decimal(0)], pl.Float64(), [0.0, 0.0]),
     ],
 )
 def test_a_join_key_is_looked_up_in_its_declared_type(values: list[Any], dtype: pl.DataType, keys: list[Any]) -> None:
