@@ -20,6 +20,7 @@ from mlops_assets.spec.use_case import UseCase
 
 Columns = dict[str, pl.DataType]
 LABEL = "label.transform"
+EXACT_DIGITS = 15  # of a decimal that a double tells apart
 
 
 def returned_columns(use_case: UseCase) -> tuple[dict[str, Columns], list[str]]:
@@ -96,6 +97,10 @@ def type_in_feast(dtype: pl.DataType) -> pl.DataType | None:
     return dtype if dtype == pl.Boolean() else None
 
 
+def _is_inexact(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.Decimal) and dtype.precision > EXACT_DIGITS
+
+
 def _not_in_feast(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[str]:
     """What the objects of Feast cannot be built from."""
     keys: dict[str, tuple[str, pl.DataType | None]] = {}
@@ -104,6 +109,9 @@ def _not_in_feast(use_case: UseCase, returned: dict[str, Columns]) -> Iterator[s
         columns = returned[view_place(view)]
         for name in (name for name in (*declared.entity, *features) if type_in_feast(columns[name]) is None):
             yield f"{view_place(view)} · {name!r} is a {columns[name]}; legal: a number, text, bool or datetime. Convert it."
+        for name in (name for name in declared.entity if _is_inexact(columns[name])):
+            found = f"{name!r} is a {columns[name]}, of which Feast's double makes one key of several"
+            yield f"{view_place(view)} · {found}; legal: at most {EXACT_DIGITS} digits. Make it a text."
         for name in declared.entity:
             other, dtype = keys.setdefault(name, (view, type_in_feast(columns[name])))
             if type_in_feast(columns[name]) != dtype:
