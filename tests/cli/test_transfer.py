@@ -184,7 +184,7 @@ def test_a_model_that_was_refused_is_not_blessed_by_a_second_import_of_the_same_
     assert again.exit_code == 1 and [record.kind for record in records(other)] == ["blessing", "refusal"]
     assert again.output == (
         f"tumor · version 1 of test · this model is version 1 here, which run 12345678 refused at {at:%Y-%m-%d %H:%M} UTC: auc is "
-        "0.4, below 0.9. Its evaluation there is older than this refusal. Evaluate it again there, on newer data, and export it "
+        "0.4, below 0.9. Its evaluation there is older than this refusal. Evaluate it there again on newer data and export it "
         "anew, change the gates in both, or train another version.\n"
     )
 

@@ -21,6 +21,8 @@ from multiprocessing.process import BaseProcess
 POLL_S = 0.5
 QUIET_S = 3.0  # without a run until it loads modules: the runs of one cascade need the core more
 IDLE_S = 1800.0  # without a run it ends, which frees about 0.9 GB; the next run starts a new one
+MAX_PROBLEM = 1000  # characters
+LOGGED = "Its last words are in the log of the daemon."
 INSTALLED = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib"))
 # Its processes end without destructors of native libraries: that of ONNX Runtime waits for a thread which a fork does not have.
 FORK = multiprocessing.get_context("fork")
@@ -28,11 +30,14 @@ FORK = multiprocessing.get_context("fork")
 
 @dataclass
 class Run:
-    """A forked process: what Dagster's own `execute_run` reads, and where it reports the modules that it has loaded."""
+    """A forked process: what Dagster's own `execute_run` reads, and where it reports the modules that it has loaded, and what
+    has ended it.
+    """
 
     argument: str
     process: BaseProcess
     modules: Connection
+    problem: str = ""  # that has ended the process
 
 
 @dataclass
@@ -80,13 +85,14 @@ class WarmProcess:
         for run in ended:
             self.runs.remove(run)
             if code := run.process.exitcode:
-                FORK.Process(target=_report_end, args=(run.argument, code)).start()
+                FORK.Process(target=_report_end, args=(run.argument, code, run.problem)).start()
 
     def _learn(self) -> None:
         for run in self.runs:
             if not run.modules.closed and run.modules.poll():
                 with suppress(EOFError):
-                    self.pending |= dict.fromkeys(name for name in run.modules.recv() if name not in sys.modules)
+                    names, run.problem = run.modules.recv()
+                    self.pending |= dict.fromkeys(name for name in names if name not in sys.modules)
                 run.modules.close()
 
     def _load(self) -> None:
@@ -108,11 +114,15 @@ def _execute(argument: str, modules: Connection, inherited: list[Connection]) ->
 
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()  # Python's own generator does this itself
+    problem = ""
     try:
         execute_run_command.main([argument], standalone_mode=False)
+    except Exception as error:
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_PROBLEM]}"
+        raise
     finally:
         with suppress(OSError):  # without a reader
-            modules.send([*_installed_modules()])
+            modules.send(([*_installed_modules()], problem))
 
 
 def _installed_modules() -> Iterator[str]:
@@ -121,7 +131,7 @@ def _installed_modules() -> Iterator[str]:
             yield name
 
 
-def _report_end(argument: str, code: int) -> None:
+def _report_end(argument: str, code: int, problem: str) -> None:
     """Of a process that has ended before its run: killed, or out of memory."""
     import dagster as dg
     from dagster._grpc.types import ExecuteRunArgs
@@ -133,9 +143,7 @@ def _report_end(argument: str, code: int) -> None:
             run = instance.get_run_by_id(arguments.run_id)
             if run and not run.is_finished:
                 how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-                remedy = (
-                    "The machine may lack memory." if code == -signal.SIGKILL else "Its last words are in the log of the daemon."
-                )
+                remedy = "The machine may lack memory." if code == -signal.SIGKILL else problem or LOGGED
                 instance.report_run_failed(run, f"The process of the run ended before the run, {how}. {remedy}")
 
 

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from mlops_assets.graph.kernel.warm_launcher import NOT_REPORTED, WarmRunLauncher
+from mlops_assets.graph.kernel.warm_process import FORK, _execute
 from tests.graph.kernel.launched_runs import Runs, wait_for
 
 pytestmark = pytest.mark.slow
@@ -118,3 +119,14 @@ def test_code_of_another_environment_or_system_is_run_by_dagsters_own_launcher(
     monkeypatch.setattr("sys.platform", "darwin")
     with asks_the_code_server:
         runs.launch()
+
+
+def test_a_process_that_ends_before_its_run_reports_what_has_ended_it() -> None:
+    reader, writer = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=_execute, args=("{", writer, [reader]))
+    process.start()
+    writer.close()
+    modules, problem = reader.recv()
+    process.join()
+    assert process.exitcode == 1 and any(name.startswith("dagster") for name in modules)
+    assert problem.startswith("JSONDecodeError: "), problem
