@@ -223,7 +223,7 @@ REFUSED: dict[str, tuple[str, bytes, list[str], str]] = {
     "label of days": ("t.csv", csv(), ["--label", "moment"], "--label · 'moment' is a day or a moment; legal: yes or no, classes, or numbers. Name another column."),
     "unknown task": ("t.csv", csv(), ["--task", "ranking"], "--task · found 'ranking'; legal: binary, multiclass, regression. Use one of these."),
     "regression of text": ("t.csv", csv(), ["--label", "colour", "--task", "regression"], "--task · 'colour' is of type string, and regression needs numbers. Use another task."),
-    "time of text": ("t.csv", csv(), ["--time", "colour"], "--time · 'colour' is of type string; legal: days or moments, all written in one form. Name another column, or correct it."),
+    "time of text": ("t.csv", csv(), ["--time", "colour"], "--time · 'colour' is of type string; legal: days or moments, all written in one form, or none. Name another column, or correct it."),
     "nothing to learn from": ("t.csv", csv(without=["moment", "amount", "age", "colour"]), [], "the file has no column to learn from besides label, key and time. Add columns, or name another --label."),
     "only missing": ("t.csv", text([["a", "b"], *[["", "NA"]] * 30]).encode(), [], "--label · no column can be a label: all are constant, empty, identifiers or days. Name one with --label."),
     "header of another file": ("t.csv", b"a,b\n" + csv(), [], "t.csv · no row can be read; the header has 2 names, and line 2: line has 6 of 2 fields. Correct the file."),
