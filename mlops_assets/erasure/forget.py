@@ -21,8 +21,8 @@ from mlops_assets.ingestion.landing import Landing
 from mlops_assets.promotion.ledger_chain import Record
 from mlops_assets.spec.use_case import UseCase
 
-LATELY_S = 300
-MAX_ROUNDS = 3
+LATELY_S = 300  # since the newest logged answer, within which a server is taken to be running
+MAX_ROUNDS = 3  # of erasing again what was written meanwhile
 
 
 class Found(NamedTuple):

@@ -117,7 +117,7 @@ def _execute(argument: str, modules: Connection, inherited: list[Connection]) ->
     problem = ""
     try:
         execute_run_command.main([argument], standalone_mode=False)
-    except Exception as error:
+    except Exception as error:  # whatever it is ends this process, and the event log is to name it
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_PROBLEM]}"
         raise
     finally:
